@@ -1,1 +1,1 @@
-"""fusion-encoders."""
+"""Frozen audio encoders, audio decoding and the feature cache."""
