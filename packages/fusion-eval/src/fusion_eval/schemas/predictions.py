@@ -1,0 +1,37 @@
+"""Predictions: the caption that a system chose for each clip, and the candidates that it chose from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fusion_eval.schemas.base import Identifier, Record, Schema, Sha256
+
+
+class Candidate(Record):
+    """One caption that was considered."""
+
+    text: str
+    logprob: float | None = Field(default=None, description="Sum of the tokens' log-probabilities, in nats.")
+    similarity: float | None = Field(default=None, description="Cosine of the audio and the text embedding.")
+
+
+class PredictionItem(Record):
+    """The caption of one clip."""
+
+    id: Identifier
+    caption: str
+    candidates: tuple[Candidate, ...] | None = None
+
+
+class Predictions(Schema):
+    """The captions of one split by one system, kept as ``predictions.json``."""
+
+    schema_: Literal["fusion.predictions/1"] = Field(default="fusion.predictions/1", alias="schema")
+    dataset: str = Field(min_length=1)
+    split: str = Field(min_length=1)
+    system: str = Field(min_length=1)
+    run_id: str | None = None
+    references_sha256: Sha256 | None = Field(default=None, description="Hash of the references these are meant for.")
+    items: tuple[PredictionItem, ...]

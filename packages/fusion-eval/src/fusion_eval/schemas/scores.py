@@ -1,0 +1,48 @@
+"""Scores: corpus and per-clip values of every metric, with what they were computed from and by which definition."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from fusion_eval.schemas.base import Identifier, Record, Schema, Sha256
+
+
+class ClipScores(Record):
+    """The values of one clip by metric; a metric that does not apply to the clip is absent."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+
+    id: Identifier
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The clip's values by metric."""
+        return dict(self.__pydantic_extra__)
+
+
+class Scores(Schema):
+    """What one predictions file scored against one references file, kept as ``scores.json``.
+
+    CIDEr-D is on coco-caption's scale; the rest lies in 0..1. ``n`` is the denominator: the number of clips of the
+    references, among them those of ``missing``, which are scored as an empty caption.
+    """
+
+    schema_: Literal["fusion.scores/1"] = Field(default="fusion.scores/1", alias="schema")
+    dataset: str = Field(min_length=1)
+    split: str = Field(min_length=1)
+    system: str = Field(min_length=1)
+    predictions_sha256: Sha256
+    references_sha256: Sha256
+    events_sha256: Sha256 | None = None
+    n: int = Field(ge=1)
+    missing: tuple[str, ...] = Field(default=(), description="Ids without a prediction, counted as an empty caption.")
+    metrics: dict[str, float]
+    unavailable: dict[str, str] = Field(
+        default={}, description="By metric: why it has no value, and the command that provides it."
+    )
+    per_clip: tuple[ClipScores, ...]
+    definition: dict[str, dict[str, JsonValue]] = Field(description="By metric: the settings that define it.")
+    tools: dict[str, str] = Field(description="Versions of what computed the values.")
