@@ -92,8 +92,7 @@ def load_audio(path: Path, sample_rate: int) -> Tensor:
     waveform_S = torch.from_numpy(mono_S)
     if info.sample_rate == sample_rate:
         return waveform_S
-    with torch.inference_mode():
-        resampled_S: Tensor = _resampler(info.sample_rate, sample_rate)(waveform_S)
+    resampled_S: Tensor = _resampler(info.sample_rate, sample_rate)(waveform_S)
     return resampled_S
 
 
