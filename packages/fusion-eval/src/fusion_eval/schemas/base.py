@@ -1,4 +1,4 @@
-"""What every file of the project has in common: validation, canonical bytes, a hash, an atomic write, a checked read."""
+"""What every file of the project shares: validation, canonical bytes, a hash, an atomic write and a checked read."""
 
 from __future__ import annotations
 

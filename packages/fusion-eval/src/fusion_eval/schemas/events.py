@@ -31,7 +31,7 @@ class SceneEvent(Record):
 
 
 class SceneItem(Record):
-    """The event graph of one clip; ``order`` holds (earlier, later) indices of events that really follow one another."""
+    """The event graph of one clip; ``order`` holds (earlier, later) indices of events that follow one another."""
 
     id: Identifier
     events: tuple[SceneEvent, ...]

@@ -54,7 +54,7 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     repeated = _repeated(row.id for row in rows)
     if repeated:
         raise DataError(f"{path}: id '{repeated[0]}' occurs twice; give each clip its own id.")
-    types: dict[str, Any] = {name: polars.String for name in ManifestRow.model_fields}
+    types: dict[str, Any] = dict.fromkeys(ManifestRow.model_fields, polars.String)
     types |= {"seconds": polars.Float64, "sample_rate": polars.Int64}
     frame = polars.DataFrame([row.model_dump() for row in rows], schema=types)
     buffer = io.BytesIO()

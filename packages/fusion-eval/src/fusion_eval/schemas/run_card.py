@@ -56,7 +56,7 @@ class RuleCard(Record):
     """A named rule with its settings: an optimiser or a schedule."""
 
     name: str = Field(min_length=1)
-    settings: Settings = {}
+    settings: Settings = Field(default={})
 
 
 class TrainingCard(Record):
