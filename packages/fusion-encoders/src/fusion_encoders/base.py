@@ -80,7 +80,11 @@ class FrozenEncoder(Protocol):
         )
 
 
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def sha256_of_settings(settings: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of settings as canonical JSON (sorted keys, no spaces)."""
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the SHA-256 of settings as canonical JSON."""
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()
