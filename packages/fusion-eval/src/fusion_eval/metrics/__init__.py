@@ -1,0 +1,1 @@
+"""The metrics, one module each; ``fusion_eval.registry`` finds them by name."""
