@@ -1,0 +1,128 @@
+"""``fusion train``: data, features, training, captions under every condition, scores, figure and run card."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fusion_cli.console import print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from fusion_train.experiment import Plan
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="The dataset, such as scenes; prepared if it is not yet.")],
+    system: Annotated[str, typer.Option("--system", help="The fusion system, such as additive.")] = "additive",
+    profile: Annotated[
+        str, typer.Option("--profile", help="Settings: default, embedded, tiny, or a YAML file of your own.")
+    ] = "default",
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights and order; the profile's if not given.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, such as schedule.steps=300 or system.sites=[8,18]; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run directory; runs/<dataset>-<system>-<time> if not given.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="Where the dataset is or will be prepared.")] = None,
+    bank: Annotated[
+        Path | None, typer.Option("--bank", help="scenes: a folder of labelled recordings with manifest.csv.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest unfinished one.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the settings, count parameters and steps, and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Train a system and score what it learned, from nothing to a table.
+
+    Every stage starts from what is already there: the prepared dataset, cached features, the converted backbone, and with
+    --resume the last checkpoint. Stop it with Ctrl-C: the state is saved.
+
+    Examples:
+
+        fusion train scenes --system additive
+
+        fusion train scenes --system additive --bank RECORDINGS --profile embedded --seed 1
+
+        fusion train scenes --system additive --set schedule.steps=300 --dry-run
+    """
+    from fusion_train.config import load_settings
+    from fusion_train.experiment import Experiment, Request, latest_unfinished, new_run_folder, plan_as_dict
+
+    overrides = list(changes or [])
+    if bank is not None:
+        overrides.append(f"dataset.bank={bank.resolve()}")
+    settings = load_settings(profile, overrides, seed)
+    if out is None:
+        out = latest_unfinished(dataset, system) if resume else new_run_folder(dataset, system)
+    request = Request(dataset, system, settings, out, root, resume, tuple(["fusion", *sys.argv[1:]]))
+    experiment = Experiment(request, lambda sentence: stderr.print(f"[dim]▸[/dim] {sentence}", highlight=False))
+    if dry_run:
+        plan = experiment.plan()
+        if as_json:
+            print_json(plan_as_dict(plan))
+        else:
+            _print_plan(plan)
+        return
+    experiment.run()
+    _print_results(out, as_json)
+
+
+def _print_plan(plan: Plan) -> None:
+    from rich.table import Table
+
+    table = Table(title="What would be trained", title_justify="left")
+    table.add_column("part")
+    table.add_column("trainable parameters", justify="right")
+    for part, count in plan.parameters.items():
+        table.add_row(part, f"{count:,}")
+    table.add_row("total", f"{sum(plan.parameters.values()):,}")
+    stdout.print(table)
+    stdout.print(
+        f"{plan.steps} steps of {plan.effective_batch} clips, {plan.epochs:.1f} epochs of {plan.clips} clips; data in {plan.root}"
+    )
+
+
+def _print_results(folder: Path, as_json: bool) -> None:
+    """Draw the figure and print the table of a finished run."""
+    from fusion_report.controls import control_rows, draw_controls
+
+    rows = control_rows(folder)
+    figure = draw_controls(rows, folder / "controls")
+    if as_json:
+        print_json({"run": str(folder), "rows": [vars(row) for row in rows]})
+        return
+    stdout.print(_results_table(rows))
+    stdout.print("Intervals: 95% bootstrap over the clips.", style="dim")
+    for what, place in (
+        ("captions", folder / "predictions"),
+        ("scores", folder / "scores"),
+        ("adapter", folder / "adapter"),
+        ("run card", folder / "run_card.json"),
+        ("log", folder / "log.jsonl"),
+        ("figure", figure),
+    ):
+        stdout.print(f"{what:9} {place}", soft_wrap=True)
+    stdout.print(f"Caption your own files: fusion caption FILE… --ckpt {folder}", soft_wrap=True)
+
+
+def _results_table(rows: list[Any]) -> Any:
+    from rich.table import Table
+
+    columns = list(dict.fromkeys((row.metric_label, row.subset) for row in rows))
+    table = Table(title="Test captions", title_justify="left")
+    table.add_column("condition")
+    for metric, subset in columns:
+        table.add_column(f"{metric}\n{subset}", justify="right")
+    for condition in dict.fromkeys(row.condition_label for row in rows):
+        cells = []
+        for column in columns:
+            found = [r for r in rows if r.condition_label == condition and (r.metric_label, r.subset) == column]
+            cells.append(f"{found[0].value:.3f}\n[dim]{found[0].low:.2f}-{found[0].high:.2f}[/dim]" if found else "-")
+        table.add_row(condition, *cells)
+    return table

@@ -1,0 +1,184 @@
+"""A frozen language model, as fusion systems see it: blocks, width, prompt, residual stream, logits.
+
+Shapes: B batch, S text positions, D width, V vocabulary, N rows of the residual stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusion_core.context import FusionContext
+from fusion_core.freeze import freeze
+from fusion_core.prompt import Prompt
+
+INSTRUCTION = "Describe the sound."
+SLOT_TEXT = " ..."  # an ordinary word piece that stands where slot placement adds an audio token
+
+
+def _enter_block(
+    block: int, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Hand the residual stream to the call's context, and keep the context from the block itself."""
+    if "fusion" not in keywords:
+        return None
+    keywords = dict(keywords)
+    context: FusionContext | None = keywords.pop("fusion")
+    if context is not None:
+        arguments = (context.enter_block(block, arguments[0]), *arguments[1:])
+    return arguments, keywords
+
+
+@dataclass(frozen=True)
+class BackboneIdentity:
+    """What a run card says of a backbone.
+
+    Attributes:
+        name: the name by which it was loaded.
+        weights_sha256: hash of the weights as stored.
+    """
+
+    name: str
+    weights_sha256: str
+
+
+class Backbone:
+    """A frozen causal language model of transformers with its tokenizer.
+
+    Nothing is added to the model's state: its state-dict keys and, with no context bound, its outputs are those of the
+    untouched model, bit for bit.
+
+    Args:
+        model: any transformers model with ``get_decoder`` and ``get_output_embeddings``, whose decoder passes keyword
+            arguments on to its blocks.
+        tokenizer: its tokenizer; it needs a chat template.
+        identity: name and weight hash.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, identity: BackboneIdentity) -> None:
+        self.model = freeze(model)
+        self.tokenizer = tokenizer
+        self.identity = identity
+        self.decoder = model.get_decoder()
+        self.blocks: nn.ModuleList = self.decoder.layers
+        for index, block in enumerate(self.blocks):
+            block.register_forward_pre_hook(partial(_enter_block, index), with_kwargs=True)
+
+    @property
+    def width(self) -> int:
+        """D, the width of the residual stream."""
+        return int(self.decoder.config.hidden_size)
+
+    @property
+    def depth(self) -> int:
+        """The number of decoder blocks."""
+        return len(self.blocks)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the frozen weights compute."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills up a batch; it is always masked."""
+        pad = self.tokenizer.pad_token_id
+        return int(self.end_id if pad is None else pad)
+
+    def to(self, device: torch.device) -> Backbone:
+        """Move the weights to a device and return this backbone."""
+        self.model.to(device)
+        return self
+
+    def prompt(self, instruction: str = INSTRUCTION, slots: int = 0) -> Prompt:
+        """Return the backbone's own chat prompt for an instruction.
+
+        Args:
+            instruction: what the user asks.
+            slots: K placeholder tokens before the instruction, for slot placement.
+        """
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": instruction}], tokenize=False, add_generation_prompt=True
+        )
+        head, _, tail = text.partition(instruction)
+        head_ids = self.tokenizer(head, add_special_tokens=False)["input_ids"]
+        if not slots:
+            return Prompt(text, tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"]))
+        slot_id = self.tokenizer(SLOT_TEXT, add_special_tokens=False)["input_ids"][0]
+        tail_ids = self.tokenizer(instruction + tail, add_special_tokens=False)["input_ids"]
+        positions = tuple(range(len(head_ids), len(head_ids) + slots))
+        return Prompt(text, (*head_ids, *[slot_id] * slots, *tail_ids), positions)
+
+    def hidden(
+        self,
+        ids_BS: Tensor,
+        mask_BS: Tensor | None = None,
+        cache: Any = None,
+        fusion: FusionContext | None = None,
+    ) -> Tensor:
+        """Run the decoder and return its last hidden state after the final norm, h_BSD.
+
+        Args:
+            ids_BS: token ids of this call.
+            mask_BS: 1 where a token is real, over cached and new positions; padding goes left for decoding.
+            cache: a transformers ``Cache`` that the call extends, or None.
+            fusion: the modality bound to this call, or None.
+        """
+        positions_BS = None
+        if mask_BS is not None:
+            positions_BS = (mask_BS.long().cumsum(dim=1) - 1).clamp_min(0)[:, -ids_BS.shape[1] :]
+        keywords: dict[str, Any] = {} if fusion is None else {"fusion": fusion}
+        output = self.decoder(
+            input_ids=ids_BS,
+            attention_mask=mask_BS,
+            position_ids=positions_BS,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **keywords,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return logits over the vocabulary, (…, D) -> (…, V); call it only where a token is predicted."""
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
+    @torch.no_grad()
+    def residual_rms(self, sites: tuple[int, ...], prompt: Prompt) -> dict[int, float]:
+        """Measure the median RMS of the residual stream at the entrance of each site, on the bare prompt.
+
+        Position 0 is left out: it is the attention sink, whose activations are far larger than the rest.
+        """
+        recorder = _ResidualRecorder(sites)
+        self.hidden(torch.tensor([prompt.ids], device=self.device), fusion=recorder)
+        return {site: float(rows_ND[1:].square().mean(dim=-1).sqrt().median()) for site, rows_ND in recorder.rows.items()}
+
+
+class _ResidualRecorder:
+    """A context that adds nothing and keeps the stream at some blocks."""
+
+    def __init__(self, sites: tuple[int, ...]) -> None:
+        self.sites = sites
+        self.rows: dict[int, Tensor] = {}
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        if block in self.sites:
+            self.rows[block] = h_BSD[0].float()
+        return h_BSD

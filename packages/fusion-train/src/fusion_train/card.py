@@ -1,0 +1,195 @@
+"""The run card of a training: what was run, on what, from what, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from fusion_core.backbone import Backbone
+from fusion_core.files import sha256_file
+from fusion_core.systems.base import WEIGHTS_FILE, FusionSystem
+from fusion_encoders.base import FrozenEncoder
+from fusion_eval.schemas import RunCard, Scores, counts_by_status
+from fusion_eval.schemas.run_card import (
+    BackboneCard,
+    CostCard,
+    DatasetCard,
+    DecodingCard,
+    EncoderCard,
+    HardwareCard,
+    ParameterTable,
+    ResultCard,
+    RuleCard,
+    SystemCard,
+    Throughput,
+    TrainingCard,
+)
+
+from fusion_train.config import RunSettings
+from fusion_train.datasets.base import PreparedDataset
+from fusion_train.loop import Progress
+
+PACKAGES = ("torch", "torchaudio", "transformers", "accelerate", "numpy", "scipy", "polars", "soundfile", "fusion-train")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run card is written from."""
+
+    run_id: str
+    command: tuple[str, ...]
+    settings: RunSettings
+    dataset: PreparedDataset
+    encoder: FrozenEncoder
+    backbone: Backbone
+    system: FusionSystem
+    progress: Progress
+    adapter: Path
+    scores: dict[str, Scores]
+
+
+def write_run_card(path: Path, facts: RunFacts) -> RunCard:
+    """Write ``run_card.json`` atomically and return it."""
+    card = RunCard(
+        run_id=facts.run_id,
+        created=datetime.now(UTC),
+        command=facts.command,
+        seed=facts.settings.seed,
+        dataset=_dataset(facts.dataset),
+        encoder=EncoderCard(
+            name=facts.encoder.name,
+            weights_sha256=facts.encoder.weights_sha256,
+            preprocessing_sha256=facts.encoder.preprocessing_sha256,
+        ),
+        backbone=_backbone(facts.backbone, facts.system),
+        system=_system(facts.system),
+        training=_training(facts.settings, facts.backbone, facts.progress),
+        decoding=DecodingCard(
+            beams=facts.settings.decoding.beams,
+            max_new_tokens=facts.settings.decoding.max_new_tokens,
+            length_penalty=facts.settings.decoding.length_penalty,
+            candidates=facts.settings.decoding.beams,
+        ),
+        parameters=ParameterTable(
+            parts=facts.system.parameter_table(), total=sum(facts.system.parameter_table().values())
+        ),
+        cost=_cost(facts.settings, facts.progress),
+        hardware=_hardware(facts.backbone),
+        packages=_packages(),
+        git_commit=_git("rev-parse", "HEAD"),
+        git_dirty=_dirty(),
+        adapter_sha256=sha256_file(facts.adapter / WEIGHTS_FILE),
+        results=tuple(
+            ResultCard(
+                split=scores.split,
+                condition=condition,
+                predictions_sha256=scores.predictions_sha256,
+                scores_sha256=scores.sha256(),
+            )
+            for condition, scores in facts.scores.items()
+        ),
+    )
+    card.write(path)
+    return card
+
+
+def _dataset(dataset: PreparedDataset) -> DatasetCard:
+    splits = [split for split in dataset.splits if dataset.has_references(split)]
+    return DatasetCard(
+        name=dataset.name,
+        root_sha256=dataset.card.sha256(),
+        references_sha256={split: dataset.references(split).sha256() for split in splits},
+        counts_by_status=counts_by_status(dataset.manifest),
+    )
+
+
+def _backbone(backbone: Backbone, system: FusionSystem) -> BackboneCard:
+    prompt = backbone.prompt(slots=system.slots)
+    return BackboneCard(
+        name=backbone.identity.name,
+        weights_sha256=backbone.identity.weights_sha256,
+        prompt=prompt.text,
+        prompt_ids_sha256=hashlib.sha256(repr(prompt.ids).encode()).hexdigest(),
+    )
+
+
+def _system(system: FusionSystem) -> SystemCard:
+    settings = system.settings()
+    return SystemCard(
+        name=system.name,
+        config=settings,
+        sites=system.config.sites,
+        tokens=system.config.tokens,
+        projector_width=system.config.projector_width,
+        gate_init=settings.get("gate_init"),
+        final_gates=system.gate_values(),
+        residual_rms=system.residual_rms(),
+    )
+
+
+def _training(settings: RunSettings, backbone: Backbone, progress: Progress) -> TrainingCard:
+    return TrainingCard(
+        loss_weights={"xe": 1.0, "gate_penalty": settings.optimiser.gate_penalty},
+        optimiser=RuleCard(name="AdamW", settings=settings.optimiser.model_dump(mode="json")),
+        schedule=RuleCard(name="linear warm-up, cosine to 0", settings=settings.schedule.model_dump(mode="json")),
+        batch_size=settings.batch,
+        accumulation=settings.accumulate,
+        precision=str(backbone.dtype).removeprefix("torch."),
+        steps=progress.step,
+        best_step=progress.best_step,
+        selection_metric="cider_d of val, greedy",
+        scst=None,
+    )
+
+
+def _cost(settings: RunSettings, progress: Progress) -> CostCard:
+    clips = progress.step * settings.batch * settings.accumulate
+    rate = clips / progress.seconds if progress.seconds > 0 and clips else None
+    throughput = (Throughput(stage="train", clips_per_second=rate, batch_size=settings.batch),) if rate else ()
+    return CostCard(hours=progress.seconds / 3600, throughput=throughput)
+
+
+def _hardware(backbone: Backbone) -> HardwareCard:
+    on_gpu = backbone.device.type == "cuda"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return HardwareCard(
+        device=backbone.device.type,
+        accelerator=torch.cuda.get_device_name(backbone.device) if on_gpu else None,
+        processor=platform.processor() or platform.machine(),
+        cores=os.cpu_count(),
+        memory_gib=round(memory, 1),
+        operating_system=platform.platform(),
+    )
+
+
+def _packages() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the folder this code lies in, or None outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _dirty() -> bool | None:
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return None if status is None else bool(status)

@@ -1,0 +1,140 @@
+"""The settings of a training run: a profile (YAML), overridden key by key, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from fusion_core.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Settings(BaseModel):
+    """Settings that cannot be changed once read and refuse unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OptimiserSettings(Settings):
+    """AdamW by part: the projector, the adapters and the gates have learning rates of their own."""
+
+    projector_lr: float = Field(2e-4, gt=0)
+    adapter_lr: float = Field(1e-4, gt=0)
+    gate_lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0, description="On matrices of projector and adapters; never on gates.")
+    gate_penalty: float = Field(1e-4, ge=0, description="Factor of the sum of squared gates in the loss.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+
+
+class ScheduleSettings(Settings):
+    """Linear warm-up, then cosine to 0."""
+
+    steps: int = Field(ge=1, description="Optimiser steps at most.")
+    warmup: float = Field(0.03, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
+
+
+class EvaluationSettings(Settings):
+    """Greedy captions of val during training."""
+
+    every: int = Field(ge=1, description="Optimiser steps between two evaluations.")
+    clips: int = Field(64, ge=1, description="The first clips of val that are captioned.")
+    patience: int = Field(2, ge=1, description="Evaluations without a better CIDEr-D before training stops.")
+
+
+class DecodingSettings(Settings):
+    """Beam search."""
+
+    beams: int = Field(5, ge=1)
+    max_new_tokens: int = Field(24, ge=1)
+    length_penalty: float = 1.0
+    batch: int = Field(32, ge=1, description="Clips decoded at once.")
+
+
+class RunSettings(Settings):
+    """Everything that decides what a run computes."""
+
+    dataset: dict[str, Any] = Field({}, description="Options of the dataset, such as train: 800.")
+    encoder: str = "aisfx"
+    backbone: str = "smollm2-135m"
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the machine has it natively.")
+    system: dict[str, Any] = Field({}, description="Options of the system, such as sites: [12, 24].")
+    batch: int = Field(16, ge=1, description="Clips of one forward pass.")
+    accumulate: int = Field(1, ge=1, description="Forward passes of one optimiser step.")
+    gradient_checkpointing: bool = False
+    optimiser: OptimiserSettings = OptimiserSettings()
+    schedule: ScheduleSettings
+    evaluation: EvaluationSettings
+    decoding: DecodingSettings = DecodingSettings()
+    checkpoint_every: int = Field(50, ge=1, description="Optimiser steps between two checkpoints.")
+    seed: int = 0
+
+    def sha256(self) -> str:
+        """Return a hash of the settings, equal for equal settings."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def profile_names() -> list[str]:
+    """Return the names of the profiles that come with the package."""
+    folder = resources.files("fusion_train") / "profiles"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_settings(profile: str, overrides: list[str] | None = None, seed: int | None = None) -> RunSettings:
+    """Read a profile and apply ``key=value`` overrides, keys dotted, values in YAML.
+
+    Args:
+        profile: the name of a profile of the package, or the path of a YAML file.
+        overrides: such as ``["schedule.steps=300", "system.sites=[8, 18]"]``.
+        seed: the seed; None keeps the profile's.
+
+    Raises:
+        ConfigError: no such profile, an unknown key or a value of the wrong kind.
+    """
+    values = _read_profile(profile)
+    for override in overrides or []:
+        _apply(values, override)
+    if seed is not None:
+        values["seed"] = seed
+    try:
+        return RunSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{profile}: {place}: {first['msg'].lower()}; see --set and the profile's keys.") from None
+
+
+def _read_profile(profile: str) -> dict[str, Any]:
+    if profile.endswith((".yaml", ".yml")):
+        path = Path(profile)
+        if not path.is_file():
+            raise ConfigError(f"{profile}: there is no such profile file.")
+        text = path.read_text(encoding="utf-8")
+    elif profile in profile_names():
+        text = (resources.files("fusion_train") / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"There is no profile {profile!r}: choose {', '.join(profile_names())}, or give a YAML file.")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{profile}: not valid YAML ({str(error).splitlines()[0]}).") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{profile}: a profile is a mapping of settings.")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write it as key=value, such as schedule.steps=300.")
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: {parent} has no keys of its own.")
+        place = inner
+    place[last] = yaml.safe_load(text)

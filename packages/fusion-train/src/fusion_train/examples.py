@@ -1,0 +1,134 @@
+"""What a training step is fed: token ids of prompt and caption, and the clip's features, in batches of similar length.
+
+The order of an epoch is a function of seed and epoch alone, so that a run that is taken up again sees what an unbroken one sees.
+
+Shapes: B batch, S text positions, T frames, A encoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fusion_core.backbone import Backbone
+from fusion_core.prompt import Prompt
+from fusion_encoders.base import FeatureSequence
+from torch import Tensor
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+FeatureLookup = Callable[[str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class CaptionedClip:
+    """One clip of a split with its references.
+
+    Attributes:
+        id: the clip's id.
+        sha256: the hash of its file, by which its features are found.
+        references: its captions.
+    """
+
+    id: str
+    sha256: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass.
+
+    Attributes:
+        ids_BS: prompt, caption and end token, padded on the right.
+        mask_BS: 1 where a token is real.
+        labels_BS: True at each position whose *next* token is to be predicted: the prompt's last and the caption's.
+        features: the clips' frames.
+    """
+
+    ids_BS: Tensor
+    mask_BS: Tensor
+    labels_BS: Tensor
+    features: FeatureSequence
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are predicted."""
+        return int(self.labels_BS.sum())
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the same batch on another device."""
+        return Batch(
+            self.ids_BS.to(device), self.mask_BS.to(device), self.labels_BS.to(device), self.features.to(device)
+        )
+
+
+class TrainingExamples:
+    """The training split: one caption of each clip an epoch, tokenised once.
+
+    Args:
+        clips: the clips, each with at least one reference.
+        backbone: whose tokenizer and end token are used.
+        prompt: what stands before each caption.
+        features: x_TA by file hash.
+        seed: decides order and choice of captions.
+    """
+
+    def __init__(
+        self, clips: Sequence[CaptionedClip], backbone: Backbone, prompt: Prompt, features: FeatureLookup, seed: int
+    ) -> None:
+        self.clips = list(clips)
+        self.prompt = prompt
+        self.features = features
+        self.seed = seed
+        self.pad_id = backbone.pad_id
+        captions = [reference for clip in self.clips for reference in clip.references]
+        encoded = iter(backbone.tokenizer(captions, add_special_tokens=False)["input_ids"])
+        self.tokens = [[[*next(encoded), backbone.end_id] for _ in clip.references] for clip in self.clips]
+
+    def epoch(self, epoch: int, batch: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield the effective batches of an epoch as (clip, caption) pairs, of similar length within a batch.
+
+        Args:
+            epoch: counts from 0.
+            batch: clips of one optimiser step; the last, smaller batch of an epoch is left out.
+        """
+        generator = np.random.default_rng([self.seed, epoch])
+        choice = [int(generator.integers(len(captions))) for captions in self.tokens]
+        lengths = [len(captions[pick]) for captions, pick in zip(self.tokens, choice, strict=True)]
+        order = list(
+            LengthGroupedSampler(
+                batch, lengths=lengths, generator=torch.Generator().manual_seed(int(generator.integers(2**62)))
+            )
+        )
+        starts = generator.permutation(range(0, len(order) - batch + 1, batch))
+        for start in starts:
+            yield [(index, choice[index]) for index in order[start : start + batch]]
+
+    def batches_an_epoch(self, batch: int) -> int:
+        """Return how many effective batches an epoch has."""
+        return len(self.clips) // batch
+
+    def collate(self, pairs: Sequence[tuple[int, int]]) -> Batch:
+        """Build the tensors of one forward pass."""
+        rows = [[*self.prompt.ids, *self.tokens[clip][caption]] for clip, caption in pairs]
+        length = max(len(row) for row in rows)
+        ids_BS = torch.full((len(rows), length), self.pad_id)
+        mask_BS = torch.zeros((len(rows), length), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids_BS[index, : len(row)] = torch.tensor(row)
+            mask_BS[index, : len(row)] = 1
+        labels_BS = mask_BS.roll(-1, dims=1).bool()
+        labels_BS[:, : len(self.prompt.ids) - 1] = False
+        labels_BS[:, -1] = False
+        return Batch(ids_BS, mask_BS, labels_BS, self.frames([clip for clip, _ in pairs]))
+
+    def frames(self, indices: Sequence[int]) -> FeatureSequence:
+        """Return the padded features of some clips."""
+        return gather_features([self.clips[index].sha256 for index in indices], self.features)
+
+
+def gather_features(hashes: Sequence[str], features: FeatureLookup) -> FeatureSequence:
+    """Read and pad the features of clips, fp32."""
+    return FeatureSequence.pad([torch.from_numpy(np.asarray(features(key), dtype=np.float32)) for key in hashes])

@@ -1,0 +1,165 @@
+"""Greedy and beam decoding through a fusion system.
+
+Beam search as transformers defines it: a finished hypothesis scores logprob / length^penalty, its length counting the tokens
+generated after the prompt, the end token included; a clip is done when no running beam can beat its worst finished one.
+
+Shapes: B clips, N beams, S prompt positions, V vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from fusion_core.backbone import Backbone
+from fusion_core.context import FusionContext
+from torch import Tensor
+from transformers import DynamicCache
+
+from fusion_train.config import DecodingSettings
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One decoded caption.
+
+    Attributes:
+        ids: the generated tokens, the end token left out.
+        logprob: the sum of the log-probabilities of the generated tokens, the end token included.
+        score: the length-penalised log-probability by which beams are ranked.
+    """
+
+    ids: tuple[int, ...]
+    logprob: float
+    score: float
+
+
+class _Finished:
+    """The best finished hypotheses of one clip."""
+
+    def __init__(self, beams: int, penalty: float) -> None:
+        self.beams = beams
+        self.penalty = penalty
+        self.hypotheses: list[Hypothesis] = []
+
+    def add(self, ids: tuple[int, ...], logprob: float, length: int) -> None:
+        self.hypotheses.append(Hypothesis(ids, logprob, logprob / length**self.penalty))
+        self.hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
+        del self.hypotheses[self.beams :]
+
+    def is_done(self, best_running: float, length: int) -> bool:
+        """Tell whether no running beam can enter, judged at its present length."""
+        full = len(self.hypotheses) == self.beams
+        if self.beams == 1:
+            return full
+        return full and self.hypotheses[-1].score >= best_running / length**self.penalty
+
+
+@torch.inference_mode()
+def generate(
+    backbone: Backbone,
+    prompt_BS: Tensor,
+    settings: DecodingSettings,
+    fusion: FusionContext | None = None,
+    mask_BS: Tensor | None = None,
+) -> list[list[Hypothesis]]:
+    """Decode captions: for each clip its best hypotheses, best first (one with ``beams: 1``, greedy).
+
+    Args:
+        backbone: the frozen model.
+        prompt_BS: one prompt a clip, padded on the left where lengths differ.
+        settings: beams, longest caption, length penalty.
+        fusion: the modality bound to the B clips; None decodes what the bare backbone says.
+        mask_BS: 0 on padding; None where there is none.
+    """
+    clips = prompt_BS.shape[0]
+    beams = settings.beams
+    cache = DynamicCache(config=backbone.decoder.config)
+    hidden_BSD = backbone.hidden(prompt_BS, mask_BS, cache, fusion)
+    logprobs_BV = backbone.logits(hidden_BSD[:, -1]).float().log_softmax(dim=-1)
+    cache.batch_repeat_interleave(beams)
+    mask = None if mask_BS is None else mask_BS.repeat_interleave(beams, dim=0)
+    logprobs_BNV = logprobs_BV[:, None].expand(clips, beams, -1)
+    running_BN = torch.full((clips, beams), float("-inf"), device=prompt_BS.device)
+    running_BN[:, 0] = 0.0
+    tokens_BNT = torch.empty((clips, beams, 0), dtype=torch.long, device=prompt_BS.device)
+    finished = [_Finished(beams, settings.length_penalty) for _ in range(clips)]
+    done = [False] * clips
+    for step in range(1, settings.max_new_tokens + 1):
+        parents_BN, chosen_BN, running_BN = _advance(
+            running_BN, logprobs_BNV, tokens_BNT, finished, done, backbone.end_id, step
+        )
+        history_BNT = torch.take_along_dim(tokens_BNT, parents_BN[..., None], dim=1)
+        tokens_BNT = torch.cat([history_BNT, chosen_BN[..., None]], dim=-1)
+        best_running = running_BN[:, 0].tolist()
+        done = [was or rest.is_done(best, step) for was, rest, best in zip(done, finished, best_running, strict=True)]
+        if all(done) or step == settings.max_new_tokens:
+            break
+        if beams > 1:
+            rows = parents_BN + torch.arange(clips, device=parents_BN.device)[:, None] * beams
+            cache.reorder_cache(rows.flatten())
+        if mask is not None:
+            mask = torch.cat([mask, mask.new_ones((mask.shape[0], 1))], dim=1)
+        hidden = backbone.hidden(chosen_BN.reshape(-1, 1), mask, cache, fusion)
+        logprobs_BNV = backbone.logits(hidden[:, -1]).float().log_softmax(dim=-1).view(clips, beams, -1)
+    return _collect(finished, tokens_BNT, running_BN, done)
+
+
+def _advance(
+    running_BN: Tensor,
+    logprobs_BNV: Tensor,
+    tokens_BNT: Tensor,
+    finished: list[_Finished],
+    done: list[bool],
+    end_id: int,
+    step: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Extend every beam by a token, set finished hypotheses apart, and return parents, tokens and log-probs of the N best running.
+
+    Twice as many candidates as beams are looked at, so that N running ones remain whatever number ends.
+    """
+    clips, beams, vocabulary = logprobs_BNV.shape
+    # The 2N best of a clip are among the 2N best of each of its beams: a narrow second search instead of one over N·V.
+    wide = min(2 * beams, vocabulary)
+    near_BNW, token_BNW = logprobs_BNV.topk(wide, dim=-1)
+    total_BF = (near_BNW + running_BN[..., None]).flatten(1)
+    score_BC, flat_BC = total_BF.topk(min(2 * beams, total_BF.shape[1]), dim=1)
+    parent_BC = flat_BC // wide
+    token_BC = token_BNW.flatten(1).gather(1, flat_BC)
+    ends_BC = token_BC == end_id
+    _set_apart(ends_BC, score_BC, parent_BC, tokens_BNT, finished, done, step)
+    order_BC = torch.where(ends_BC, float("-inf"), score_BC)
+    running_BN, kept_BN = order_BC.topk(beams, dim=1)
+    return parent_BC.gather(1, kept_BN), token_BC.gather(1, kept_BN), running_BN
+
+
+def _set_apart(
+    ends_BC: Tensor,
+    score_BC: Tensor,
+    parent_BC: Tensor,
+    tokens_BNT: Tensor,
+    finished: list[_Finished],
+    done: list[bool],
+    step: int,
+) -> None:
+    """Keep the candidates that end and rank among the first N of their clip."""
+    beams = tokens_BNT.shape[1]
+    for clip, rank in ends_BC[:, :beams].nonzero().tolist():
+        score = float(score_BC[clip, rank])
+        if not done[clip] and score > float("-inf"):
+            ids = tuple(tokens_BNT[clip, parent_BC[clip, rank]].tolist())
+            finished[clip].add(ids, score, step)
+
+
+def _collect(
+    finished: list[_Finished], tokens_BNT: Tensor, running_BN: Tensor, done: list[bool]
+) -> list[list[Hypothesis]]:
+    """Return the hypotheses of each clip; where too few ended in time, the running beams stand in."""
+    length = tokens_BNT.shape[-1]
+    for clip, rest in enumerate(finished):
+        if done[clip]:
+            continue
+        for beam, logprob in enumerate(running_BN[clip].tolist()):
+            if logprob > float("-inf"):
+                rest.add(tuple(tokens_BNT[clip, beam].tolist()), logprob, length)
+    return [rest.hypotheses for rest in finished]
