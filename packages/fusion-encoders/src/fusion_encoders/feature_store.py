@@ -101,13 +101,18 @@ class FeatureStore:
         if place is None:
             raise DataError(f"clip {sha256} is not in the feature cache {self.folder}: encode the dataset first")
         if self._frames is None:
-            mapped = np.memmap(self._path("frames.f16"), dtype=_FRAME_TYPE, mode="r")
-            rows = len(mapped) // self.width
-            self._frames = np.asarray(mapped[: rows * self.width]).reshape(rows, self.width)
+            self._frames = self._map_frames()
         x_TA = self._frames[place.first : place.first + place.frames]
         if zlib.crc32(x_TA.data) != place.checksum:
             raise DataError(f"{self._path('frames.f16')} is damaged at clip {sha256}: delete the folder {self.folder}")
         return x_TA
+
+    def _map_frames(self) -> Frames:
+        path, shape = self._path("frames.f16"), (self._end[1], self.width)
+        try:
+            return np.asarray(np.memmap(path, _FRAME_TYPE, mode="r", shape=shape))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} was cut or removed while it was in use: encode the dataset again") from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[FeatureWriter]:
