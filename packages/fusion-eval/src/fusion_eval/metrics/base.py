@@ -39,12 +39,18 @@ class ScoredClips:
 
 @dataclass(frozen=True)
 class MetricValues:
-    """What a metric found: one or more named values, each with the clips' values (None: does not apply)."""
+    """What a metric found: one or more named values, each with the clips' values (None: does not apply).
+
+    ``denominator`` is the number of things that a value was taken over, which ``definition`` names as "over";
+    ``unavailable`` says of a value that could not be had why.
+    """
 
     corpus: dict[str, float]
+    denominator: dict[str, int]
     per_clip: dict[str, list[float | None]]
     definition: dict[str, dict[str, JsonValue]]
     tools: dict[str, str] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -208,8 +208,9 @@ def _compute(clips: ScoredClips) -> MetricValues:
     scores = CiderD(clips.reference_tokens).score(clips.caption_tokens)
     return MetricValues(
         corpus={"cider_d": float(scores.mean())},
+        denominator={"cider_d": len(scores)},
         per_clip={"cider_d": scores.tolist()},
-        definition={"cider_d": {"n": ORDER, "sigma": SIGMA, "df": "scored references"}},
+        definition={"cider_d": {"n": ORDER, "sigma": SIGMA, "df": "scored references", "over": "clips"}},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -40,6 +40,9 @@ class Scores(Schema):
     n: int = Field(ge=1)
     missing: tuple[str, ...] = Field(default=(), description="Ids without a prediction, counted as an empty caption.")
     metrics: dict[str, float]
+    denominator: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default={}, description="By metric: over how many clips, pairs or classes; the definition says which."
+    )
     unavailable: dict[str, str] = Field(
         default={}, description="By metric: why it has no value, and the command that provides it."
     )
