@@ -22,6 +22,9 @@ _LATER = frozenset(["then", "followed", "next", "later", "afterwards", "afterwar
 # "after which", "after a while": what follows is no event, so that "after" means "then", and "before that" the reverse.
 _NO_EVENT = frozenset(["which", "that", "this", "it", "while", "moment", "pause", "bit", "time", "second", "seconds"])
 
+# What a word in front of the first mention says of the clause that follows: "before a bell rings, a dog barks".
+_OF_MAIN_CLAUSE = {"before": "earlier", "together": "together"}
+
 _NUMBERS = "single one two three four five six seven eight nine ten eleven twelve"
 _CARDINALS = {word: max(1, number) for number, word in enumerate(_NUMBERS.split())}
 _MULTIPLES = {"once": 1, "twice": 2, "thrice": 3}
@@ -39,10 +42,16 @@ class Mention:
 
 @dataclass(frozen=True)
 class Sentence:
-    """The tokens of a sentence and the classes that it names, from left to right."""
+    """The tokens of a sentence, the classes that it names from left to right, and the tokens before its first comma."""
 
     tokens: tuple[str, ...]
     mentions: tuple[Mention, ...]
+    clause: int
+
+    @property
+    def mentions_of_clause(self) -> int:
+        """How many mentions lie before the first comma, at least one."""
+        return max(1, sum(mention.end <= self.clause for mention in self.mentions))
 
 
 class Lexicon:
@@ -72,8 +81,12 @@ class Lexicon:
 
     def parse(self, caption: str) -> list[Sentence]:
         """Return the sentences of a caption with the classes that they name."""
-        sentences = (tuple(tokenize(text)) for text in _SENTENCE_END.split(caption))
-        return [Sentence(tokens, tuple(self._find(tokens))) for tokens in sentences]
+        sentences = []
+        for text in _SENTENCE_END.split(caption):
+            tokens = tuple(tokenize(text))
+            clause = len(tokenize(text.split(",")[0])) if "," in text else 0
+            sentences.append(Sentence(tokens, tuple(self._find(tokens)), clause))
+        return sentences
 
     def classes(self, caption: str) -> set[str]:
         """Return the classes that a caption names."""
@@ -121,10 +134,9 @@ def _timeline(sentence: Sentence) -> list[set[str]]:
         relation = _relation(sentence.tokens[previous_end : mention.start])
         previous_end = mention.end
         if number == 0:
-            leading = relation
-            relation = None
-        elif number == 1 and relation is None:
-            relation = {"before": "earlier", "together": "together"}.get(leading or "")
+            leading, relation = relation, None
+        elif number == sentence.mentions_of_clause and relation is None and leading in _OF_MAIN_CLAUSE:
+            relation, begin = _OF_MAIN_CLAUSE[leading], 0
         if relation == "together":
             timeline[place - 1].add(mention.sound_class)
             continue
