@@ -1,0 +1,118 @@
+"""Write the clips of a dataset as files, in several processes; a clip that lies finished from an earlier run is kept.
+
+Files are written rather than rendered on demand. Measured on one core of the development machine for an 8 s clip at 44.1 kHz:
+MEASURED
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import soundfile
+from fusion_core.files import write_atomic
+from fusion_core.progress import track
+from fusion_eval.schemas import ManifestRow
+from fusion_train.datasets.base import AUDIO
+from fusion_train.datasets.scenes.bank import Bank
+from fusion_train.datasets.scenes.compose import Composer
+from fusion_train.datasets.scenes.graph import Scene
+
+CHUNK = 4
+"""How many clips a worker takes at a time."""
+
+
+class Renderer:
+    """Renders scenes into files below ``root``; it is sent to each worker once."""
+
+    def __init__(self, root: Path, bank: Bank, rate: int, seed: int) -> None:
+        self.root = root
+        self.bank = bank
+        self.rate = rate
+        self.seed = seed
+
+    @cached_property
+    def composer(self) -> Composer:
+        """What renders; made where it is first needed, so that it does not travel to the workers."""
+        return Composer(self.bank, self.rate, self.seed)
+
+    def row(self, scene: Scene) -> ManifestRow:
+        """Return the manifest row of a scene whose file is there, rendering it first where it is not."""
+        path = f"{AUDIO}/{scene.split}/{scene.id}.flac"
+        samples = round(scene.seconds * self.rate)
+        data = self._finished(self.root / path, samples)
+        if data is None:
+            data = encode(self.composer.render(scene), self.rate)
+            write_atomic(self.root / path, data)
+        return ManifestRow(
+            id=scene.id,
+            path=path,
+            split=scene.split,
+            seconds=samples / self.rate,
+            sample_rate=self.rate,
+            sha256=hashlib.sha256(data).hexdigest(),
+            status="ok",
+            licence=" AND ".join(sorted({self.bank.licence(event.source) for event in scene.events})),
+        )
+
+    def _finished(self, path: Path, samples: int) -> bytes | None:
+        """Return the bytes of a clip that was written whole, or None."""
+        try:
+            data = path.read_bytes()
+            whole = soundfile.info(io.BytesIO(data)).frames == samples
+        except (OSError, soundfile.SoundFileError):
+            return None
+        return data if whole else None
+
+
+def encode(samples_S: Any, rate: int) -> bytes:
+    """Return 16-bit samples as a FLAC file."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples_S, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def render_all(renderer: Renderer, scenes: Sequence[Scene], workers: int | None) -> list[ManifestRow]:
+    """Return the manifest rows of all scenes, in their order; ``workers`` None takes one process a core."""
+    count = min(workers or _cores(), len(scenes))
+    with _mapped(renderer, scenes, count) as rows:
+        return list(track(rows, "render scenes", total=len(scenes)))
+
+
+@contextmanager
+def _mapped(renderer: Renderer, scenes: Sequence[Scene], workers: int) -> Iterator[Iterator[ManifestRow]]:
+    if workers == 1:
+        yield map(renderer.row, scenes)
+        return
+    # Fresh processes: polars and torch hold threads and locks in this one, which a fork would copy half-way.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(renderer,))
+    try:
+        yield pool.map(_row, scenes, chunksize=CHUNK)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+_renderer: Renderer
+
+
+def _start(renderer: Renderer) -> None:
+    global _renderer
+    _renderer = renderer
+
+
+def _row(scene: Scene) -> ManifestRow:
+    return _renderer.row(scene)
