@@ -1,0 +1,92 @@
+"""Each built wheel installs and imports alone, with nothing but its declared dependencies beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+PACKAGES = ("fusion-core", "fusion-encoders", "fusion-eval", "fusion-train", "fusion-report", "fusion-cli")
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+names = [module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(len(names), package.__file__)
+"""
+
+
+def run(command: list[str], cwd: Path, **environment: str) -> str:
+    result = subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def uv() -> str:
+    path = shutil.which("uv")
+    if path is None:
+        pytest.skip("uv is not on the path")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheels(uv: str, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    run([uv, "build", "--all-packages", "--wheel", "--out-dir", str(folder)], repository)
+    assert len(list(folder.glob("*.whl"))) == len(PACKAGES)
+    return folder
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_wheel_installs_and_imports_alone(
+    uv: str, repository: Path, wheels: Path, tmp_path: Path, package: str
+) -> None:
+    """The locked third-party dependencies of the package come from uv's cache, its siblings from the built wheels."""
+    environment = tmp_path / "environment"
+    python = environment / "bin" / "python"
+    run(
+        [uv, "sync", "--locked", "--offline", "--no-dev", "--no-install-workspace", "--package", package],
+        repository,
+        UV_PROJECT_ENVIRONMENT=str(environment),
+        UV_LINK_MODE="symlink",
+    )
+    install = [uv, "pip", "install", "--python", str(python), "--offline", "--no-index", "--find-links", str(wheels)]
+    run([*install, package], tmp_path)
+    run([uv, "pip", "check", "--python", str(python)], tmp_path)
+    module = package.replace("-", "_")
+    modules, place = run([str(python), "-I", "-c", IMPORT_ALL, module], tmp_path).split()
+    assert int(modules) >= 1
+    assert Path(place).is_relative_to(environment)
+    typed = run(
+        [str(python), "-I", "-c", f"import {module}, pathlib; print(pathlib.Path({module}.__file__).parent)"], tmp_path
+    )
+    assert (Path(typed.strip()) / "py.typed").is_file()
+
+
+def test_the_installed_command_runs_without_the_checkout(
+    uv: str, repository: Path, wheels: Path, tmp_path: Path
+) -> None:
+    environment = tmp_path / "environment"
+    run(
+        [uv, "sync", "--locked", "--offline", "--no-dev", "--no-install-workspace", "--package", "fusion-cli"],
+        repository,
+        UV_PROJECT_ENVIRONMENT=str(environment),
+        UV_LINK_MODE="symlink",
+    )
+    python = str(environment / "bin" / "python")
+    install = [uv, "pip", "install", "--python", python, "--offline", "--no-index", "--find-links", str(wheels)]
+    run([*install, "fusion-cli"], tmp_path)
+    output = run([str(environment / "bin" / "fusion"), "--help"], tmp_path)
+    assert "encode" in output
+    assert "encode" in run([python, "-m", "fusion_cli", "--help"], tmp_path)
