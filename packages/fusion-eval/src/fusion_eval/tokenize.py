@@ -34,7 +34,7 @@ ABBREVIATIONS = _words(
 CAPITAL_ABBREVIATIONS = _words("ark del ill la mass miss ore pa tex wash")
 NUMBERED_ABBREVIATIONS = _words("art ca fig figs no nos op pp prop")
 
-# After an acronym these words begin a sentence, so the acronym's last full stop is the sentence's.
+# After a single letter and a full stop these words begin a sentence, so the full stop is the sentence's.
 SENTENCE_STARTERS = _words(
     """a about according additionally after an as at but earlier he her here however if in it last many more now once
     one other our she since so some such that the their then there these they this we what when while yet you"""
@@ -106,6 +106,7 @@ _RULES = tuple(
         rf"({_SYMBOL}|[()\[\]{{}}\u00bc-\u00be\u00a2-\u00a4\u20ac\u0080\u2153\u2154\u00b5])",
     )
 )
+_LETTER_AND_STOP = re.compile(r"[A-Za-z]\.")
 _ABBREVIATION = re.compile(r"([A-Za-z]+)\.(?![A-Za-z])")
 
 _REWRITTEN = {
@@ -150,7 +151,7 @@ def _scan(piece: str, ends_sentence: bool = False, before_number: bool = False) 
     position = 0
     while position < len(piece):
         end = max(_longest_match(piece, position), _abbreviation_end(piece, position, before_number))
-        if ends_sentence and end == len(piece) > position + 1 and _is_acronym(piece[position:end]):
+        if ends_sentence and end == len(piece) and _LETTER_AND_STOP.fullmatch(piece, position):
             end -= 1
         tokens += _written(piece[position:end]).split()
         position = max(end, position + 1)
@@ -183,11 +184,6 @@ def _abbreviation_end(piece: str, position: int, before_number: bool) -> int:
         or (word in NUMBERED_ABBREVIATIONS and numbered)
     )
     return match.end() if known else 0
-
-
-def _is_acronym(token: str) -> bool:
-    """Say whether a token is single letters that each carry a full stop."""
-    return bool(re.fullmatch(r"(?:[A-Za-z]\.)+", token))
 
 
 def _written(token: str) -> str:

@@ -48,7 +48,7 @@ class Schema(Record):
             text = json.dumps(content, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
         except ValueError as error:
             raise DataError(f"{type(self).__name__}: {error}; leave out what was not measured.") from error
-        return text.encode("utf-8", errors="surrogatepass") + b"\n"
+        return text.encode() + b"\n"
 
     def sha256(self) -> str:
         """Return the SHA-256 of the canonical bytes, in hexadecimal."""

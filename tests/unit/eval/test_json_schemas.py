@@ -1,0 +1,59 @@
+"""The JSON Schemas in the repository are those of the models, and say of files what the models say."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+from fusion_eval.schemas import ManifestRow
+from fusion_eval.schemas.__main__ import FILES, main
+from fusion_eval.scoring import score
+
+
+def test_the_files_in_the_repository_have_not_drifted(repository):
+    assert main(["--check", "--folder", str(repository / "schemas")]) == 0
+
+
+def test_drift_is_found_and_named(tmp_path, capsys):
+    assert main(["--folder", str(tmp_path)]) == 0
+    assert main(["--check", "--folder", str(tmp_path)]) == 0
+    (tmp_path / "scores.schema.json").write_text("{}")
+    (tmp_path / "references.schema.json").unlink()
+    (tmp_path / "stranger.schema.json").write_text("{}")
+    capsys.readouterr()
+    assert main(["--check", "--folder", str(tmp_path)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[0].rsplit("/", 1)[1] for line in lines] == [
+        "references.schema.json",
+        "scores.schema.json",
+        "stranger.schema.json",
+    ]
+
+
+@pytest.fixture
+def examples(references, predictions, events, run_card) -> dict[str, dict]:
+    """A file of each kind, as it lies on disk."""
+    scores = score(predictions, references, ["all"], events)
+    row = ManifestRow(id="a", path="audio/a.flac", split="test", status="ok", seconds=8.0)
+    files = {
+        "predictions.schema.json": predictions,
+        "references.schema.json": references,
+        "run-card.schema.json": run_card,
+        "scene-events.schema.json": events,
+        "scores.schema.json": scores,
+    }
+    return {name: json.loads(file.canonical_bytes()) for name, file in files.items()} | {
+        "manifest-row.schema.json": row.model_dump(mode="json")
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_examples_are_valid_and_broken_ones_are_not(name, examples, repository):
+    schema = json.loads((repository / "schemas" / name).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(examples[name])
+    assert not validator.is_valid(examples[name] | {"unknown_field": 1})
+    required = schema["required"][0]
+    assert not validator.is_valid({key: value for key, value in examples[name].items() if key != required})
