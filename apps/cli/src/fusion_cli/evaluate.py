@@ -70,15 +70,15 @@ def _read_events(events: Path | None, references: Path) -> SceneEvents | None:
 
 def _show(scores: Scores, out: Path | None, as_json: bool) -> None:
     """Print the values as a table or as JSON, and what is missing as notes."""
+    from rich.markup import escape
     from rich.table import Table
 
     from fusion_cli.console import print_json, stderr, stdout
 
     if as_json:
-        content = scores.model_dump(mode="json", exclude_none=True, exclude={"per_clip"})
-        print_json(content)
+        print_json(scores.model_dump(mode="json", exclude_none=True, exclude={"per_clip"}))
     else:
-        table = Table(title=f"{scores.system} on {scores.dataset} {scores.split}, {scores.n} clips")
+        table = Table(title=escape(f"{scores.system} on {scores.dataset} {scores.split}, {scores.n} clips"))
         table.add_column("metric")
         table.add_column("value", justify="right")
         table.add_column("n", justify="right")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from fusion_eval.errors import DataError
 from fusion_eval.files import write_atomic
@@ -89,7 +89,7 @@ def first_problem(error: ValidationError) -> str:
     return f"{sentence} ({others} more like this)." if others else f"{sentence}."
 
 
-def _describe(detail: ErrorDetails) -> str:
+def _describe(detail: Mapping[str, Any]) -> str:
     """Return «field: what is wrong»; a file that is no JSON has no field."""
     field = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "json_invalid":
