@@ -22,3 +22,11 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the test data folder ../shared is absent")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny models gain nothing from threads, and lose much where another process wants the cores."""
+    import torch
+
+    torch.set_num_threads(1)

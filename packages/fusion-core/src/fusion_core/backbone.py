@@ -60,7 +60,7 @@ class Backbone:
     """
 
     def __init__(self, model: Any, tokenizer: Any, identity: BackboneIdentity) -> None:
-        self.model = freeze(model)
+        self.model: Any = freeze(model)
         self.tokenizer = tokenizer
         self.identity = identity
         self.decoder = model.get_decoder()
@@ -168,7 +168,9 @@ class Backbone:
         """
         recorder = _ResidualRecorder(sites)
         self.hidden(torch.tensor([prompt.ids], device=self.device), fusion=recorder)
-        return {site: float(rows_ND[1:].square().mean(dim=-1).sqrt().median()) for site, rows_ND in recorder.rows.items()}
+        return {
+            site: float(rows_ND[1:].square().mean(dim=-1).sqrt().median()) for site, rows_ND in recorder.rows.items()
+        }
 
 
 class _ResidualRecorder:

@@ -188,7 +188,11 @@ def _byte_tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=marks[0], bos_token=marks[1], eos_token=marks[2], clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        pad_token=marks[0],
+        bos_token=marks[1],
+        eos_token=marks[2],
+        clean_up_tokenization_spaces=False,
     )
     fast.chat_template = (
         "{% for message in messages %}<|start|>{{ message['content'] }}<|end|>{% endfor %}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -23,7 +23,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
 
     ``total`` is taken from ``len(items)`` where it is not given and ``items`` has a length.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with progress_bar() as progress:
         yield from progress.track(items, total=total, description=description)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from fusion_eval.metrics.cider_d import CiderD
+from fusion_eval.tokenize import tokenize_all
+from numpy.typing import NDArray
 
 from fusion_train.examples import CaptionedClip, FeatureLookup
 
@@ -38,10 +40,10 @@ def class_prior(train: Sequence[CaptionedClip], judge: Sequence[CaptionedClip], 
     generator = np.random.default_rng(seed)
     if len(pool) > PRIOR_CANDIDATES:
         pool = [pool[index] for index in sorted(generator.choice(len(pool), PRIOR_CANDIDATES, replace=False))]
-    references = [list(clip.references) for clip in judge]
-    metric = CiderD()
-    scores = [metric([caption] * len(references), references).corpus["cider_d"] for caption in pool]
-    return pool[int(np.argmax(scores))]
+    metric = CiderD([tokenize_all(clip.references) for clip in judge])
+    candidates = [tokens for tokens in tokenize_all(pool) for _ in judge]
+    scores = metric.score(candidates, clips=list(range(len(judge))) * len(pool))
+    return pool[int(scores.reshape(len(pool), len(judge)).mean(axis=1).argmax())]
 
 
 class NearestNeighbour:
@@ -65,10 +67,10 @@ class NearestNeighbour:
         similarity_QN = self._standardise(self._means(hashes)) @ self.keys_NA.T
         return [self.train[int(nearest)].references[0] for nearest in similarity_QN.argmax(axis=1)]
 
-    def _means(self, hashes: Sequence[str]) -> np.ndarray:
+    def _means(self, hashes: Sequence[str]) -> NDArray[np.float64]:
         return np.stack([np.asarray(self.features(key), dtype=np.float64).mean(axis=0) for key in hashes])
 
-    def _standardise(self, means_NA: np.ndarray) -> np.ndarray:
+    def _standardise(self, means_NA: NDArray[np.float64]) -> NDArray[np.float64]:
         standard = (means_NA - self.centre_A) / self.scale_A
-        result: np.ndarray = standard / np.linalg.norm(standard, axis=1, keepdims=True)
+        result: NDArray[np.float64] = standard / np.linalg.norm(standard, axis=1, keepdims=True)
         return result

@@ -82,5 +82,6 @@ class Captioner:
     def _texts(self, found: list[Hypothesis]) -> list[CaptionCandidate]:
         decode = self.backbone.tokenizer.decode
         return [
-            CaptionCandidate(" ".join(decode(list(one.ids), skip_special_tokens=True).split()), one.logprob) for one in found
+            CaptionCandidate(" ".join(decode(list(one.ids), skip_special_tokens=True).split()), one.logprob)
+            for one in found
         ]

@@ -36,7 +36,17 @@ from fusion_train.config import RunSettings
 from fusion_train.datasets.base import PreparedDataset
 from fusion_train.loop import Progress
 
-PACKAGES = ("torch", "torchaudio", "transformers", "accelerate", "numpy", "scipy", "polars", "soundfile", "fusion-train")
+PACKAGES = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "polars",
+    "soundfile",
+    "fusion-train",
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,11 @@ def _git(*arguments: str) -> str | None:
     """Return what git says of the folder this code lies in, or None outside a repository."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

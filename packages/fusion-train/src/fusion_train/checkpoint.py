@@ -77,7 +77,9 @@ def load_checkpoint(path: Path, system: FusionSystem, optimiser: Optimizer) -> d
         weights = {name.removeprefix("system."): v for name, v in tensors.items() if name.startswith("system.")}
         system.load_state_dict(weights)
     except Exception as error:
-        raise DataError(f"{path}: this checkpoint cannot be read ({error}); remove it to go on from an earlier one.") from None
+        raise DataError(
+            f"{path}: this checkpoint cannot be read ({error}); remove it to go on from an earlier one."
+        ) from None
     _restore_optimiser(system, optimiser, tensors)
     torch.set_rng_state(tensors["random.torch"])
     return progress
@@ -88,7 +90,7 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _names(system: FusionSystem) -> dict[torch.nn.Parameter, str]:
+def _names(system: FusionSystem) -> dict[Tensor, str]:
     return {parameter: name for name, parameter in system.named_parameters()}
 
 

@@ -1,7 +1,7 @@
 """What a trained system says of a split under several conditions, scored beside floors that do not hear.
 
-Conditions: ``audio`` (each clip's own), ``shuffled`` (another clip's), ``none`` (no audio bound), ``class_prior`` (one constant caption)
-and ``nearest_neighbour`` (retrieval). Decoding never sees a reference.
+Conditions: ``audio`` (each clip's own), ``shuffled`` (another clip's), ``none`` (no audio bound), ``class_prior`` (one constant
+caption) and ``nearest_neighbour`` (retrieval). Decoding never sees a reference.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fusion_core.progress import progress_bar
 from fusion_eval.schemas import Candidate, PredictionItem, Predictions, References, SceneEvents, Scores
-from fusion_eval.score import score
+from fusion_eval.scoring import score
 
 from fusion_train.baselines import NearestNeighbour, class_prior, derangement
 from fusion_train.captioner import CaptionCandidate, Captioner
@@ -21,7 +21,7 @@ from fusion_train.examples import CaptionedClip, FeatureLookup
 
 CONDITIONS = ("audio", "shuffled", "none", "class_prior", "nearest_neighbour")
 CAPTION_METRICS = ("cider_d",)
-EVENT_METRICS = ("event_f1", "event_order", "event_count")
+EVENT_METRICS = ("event_f1", "order_accuracy", "count_accuracy")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def to_predictions(
 def score_and_write(folder: Path, condition: str, predictions: Predictions, split: SplitData) -> Scores:
     """Score one condition and write ``predictions/<condition>.json`` and ``scores/<condition>.json``."""
     metrics = CAPTION_METRICS + (EVENT_METRICS if split.events is not None else ())
-    scores = score(predictions, split.references, metrics=metrics, events=split.events)
+    scores = score(predictions, split.references, metrics=metrics, events=split.events, allow_missing=True)
     predictions.write(folder / "predictions" / f"{condition}.json")
     scores.write(folder / "scores" / f"{condition}.json")
     return scores

@@ -60,7 +60,9 @@ class RunSettings(Settings):
     dataset: dict[str, Any] = Field({}, description="Options of the dataset, such as train: 800.")
     encoder: str = "aisfx"
     backbone: str = "smollm2-135m"
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the machine has it natively.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bf16 where the machine has it natively."
+    )
     system: dict[str, Any] = Field({}, description="Options of the system, such as sites: [12, 24].")
     batch: int = Field(16, ge=1, description="Clips of one forward pass.")
     accumulate: int = Field(1, ge=1, description="Forward passes of one optimiser step.")

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from fusion_core.backbone import Backbone
 from fusion_core.prompt import Prompt
 from fusion_encoders.base import FeatureSequence
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-FeatureLookup = Callable[[str], np.ndarray]
+FeatureLookup = Callable[[str], NDArray[Any]]
 
 
 @dataclass(frozen=True)

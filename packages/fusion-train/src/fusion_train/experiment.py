@@ -24,6 +24,7 @@ from fusion_encoders.cache import FeatureCache
 from fusion_encoders.registry import load_encoder
 from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.schemas import Scores
+from fusion_eval.tokenize import tokenize_all
 
 from fusion_train.captioner import Captioner
 from fusion_train.card import RunFacts, write_run_card
@@ -92,7 +93,9 @@ def latest_unfinished(dataset: str, system: str) -> Path:
     folders = [path for path in Path("runs").glob(f"{dataset}-{system}-*") if (path / SETTINGS_FILE).is_file()]
     open_folders = [path for path in folders if not (path / CARD_FILE).is_file()]
     if not open_folders:
-        raise ConfigError(f"There is no unfinished run of {system} on {dataset} under runs/; start one without --resume.")
+        raise ConfigError(
+            f"There is no unfinished run of {system} on {dataset} under runs/; start one without --resume."
+        )
     return max(open_folders, key=lambda path: path.stat().st_mtime)
 
 
@@ -138,7 +141,9 @@ class Experiment:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise ConfigError(f"{folder}: another process works in this run directory; wait for it or give --out.") from None
+            raise ConfigError(
+                f"{folder}: another process works in this run directory; wait for it or give --out."
+            ) from None
         with lock:
             journal = Journal(folder / "log.jsonl")
             dataset = self._prepare(journal)
@@ -175,7 +180,9 @@ class Experiment:
             if not self.request.resume:
                 raise ConfigError(f"{folder} already holds a run; go on with --resume, or give another --out.")
             if path.read_bytes() != content:
-                raise ConfigError(f"{path} differs from the settings asked for; leave out --set, or give another --out.")
+                raise ConfigError(
+                    f"{path} differs from the settings asked for; leave out --set, or give another --out."
+                )
         write_atomic(path, content)
 
     def _prepare(self, journal: Journal) -> PreparedDataset:
@@ -201,7 +208,9 @@ class Experiment:
         rows = [row for row in dataset.rows(name) if row.status == "ok" and row.sha256 and cache.has(row.sha256)]
         clips = [CaptionedClip(row.id, str(row.sha256), captions[row.id]) for row in rows if row.id in captions]
         if not clips:
-            raise DataError(f"{dataset.root}: split {name!r} has no usable clip with a caption; see fusion data verify.")
+            raise DataError(
+                f"{dataset.root}: split {name!r} has no usable clip with a caption; see fusion data verify."
+            )
         return SplitData(name, clips, references, dataset.events(name))
 
     def _train(
@@ -211,7 +220,9 @@ class Experiment:
         examples = TrainingExamples(splits["train"].clips, backbone, prompt, cache.get, self.settings.seed)
         size = self.settings.batch * self.settings.accumulate
         if examples.batches_an_epoch(size) < 1:
-            raise ConfigError(f"batch x accumulate is {size}, more than the {len(examples.clips)} training clips; lower it.")
+            raise ConfigError(
+                f"batch x accumulate is {size}, more than the {len(examples.clips)} training clips; lower it."
+            )
         fit_statistics(system, examples)
         captioner = Captioner(backbone, system, prompt)
         evaluate = make_validation(captioner, splits["val"], cache, self.settings)
@@ -243,13 +254,12 @@ def make_validation(
 ) -> Callable[[], float]:
     """Return a function that captions the first clips of val greedily and returns CIDEr-D."""
     clips = list(val.clips)[: settings.evaluation.clips]
-    references = [list(clip.references) for clip in clips]
     greedy: DecodingSettings = settings.decoding.model_copy(update={"beams": 1, "batch": 64})
-    metric = CiderD()
+    metric = CiderD([tokenize_all(clip.references) for clip in clips])
 
     def evaluate() -> float:
         found = captioner.caption_all([clip.sha256 for clip in clips], cache.get, greedy)
-        return float(metric([candidates[0].text for candidates in found], references).corpus["cider_d"])
+        return float(metric.score(tokenize_all(candidates[0].text for candidates in found)).mean())
 
     return evaluate
 

@@ -114,11 +114,11 @@ def _advance(
     end_id: int,
     step: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Extend every beam by a token, set finished hypotheses apart, and return parents, tokens and log-probs of the N best running.
+    """Extend every beam by a token; return parents, tokens and log-probs of the N best that still run.
 
-    Twice as many candidates as beams are looked at, so that N running ones remain whatever number ends.
+    Hypotheses that end are set apart. Twice as many candidates as beams are looked at, so N running ones remain however many end.
     """
-    clips, beams, vocabulary = logprobs_BNV.shape
+    beams, vocabulary = logprobs_BNV.shape[1:]
     # The 2N best of a clip are among the 2N best of each of its beams: a narrow second search instead of one over N·V.
     wide = min(2 * beams, vocabulary)
     near_BNW, token_BNW = logprobs_BNV.topk(wide, dim=-1)

@@ -188,7 +188,9 @@ class Trainer:
         self.accelerator.backward(penalty)
         norm = self.accelerator.clip_grad_norm_(self.system.parameters(), self.settings.optimiser.clip_norm)
         if not math.isfinite(total) or not math.isfinite(float(norm)):
-            raise Diverged(f"The loss is not a number at step {self.progress.step + 1}; lower the learning rates by --set.")
+            raise Diverged(
+                f"The loss is not a number at step {self.progress.step + 1}; lower the learning rates by --set."
+            )
         self.optimiser.step()
         self.schedule.step()
         self.optimiser.zero_grad()
@@ -229,7 +231,6 @@ class Trainer:
 
     def _save(self) -> None:
         state = {**vars(self.progress), "schedule": self.schedule.state_dict()}
-        state["schedule"].pop("lr_lambdas", None)
         step = state.pop("step")
         save_checkpoint(self.checkpoints, step, self.system, self.optimiser.optimizer, state)
 

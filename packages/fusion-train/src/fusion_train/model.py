@@ -99,7 +99,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         content["settings"] = RunSettings.model_validate(content["settings"])
     except FileNotFoundError:
-        raise DataError(f"{folder}: no run here ({SETTINGS_FILE} is absent); give the folder that fusion train wrote.") from None
+        raise DataError(
+            f"{folder}: no run here ({SETTINGS_FILE} is absent); give the folder that fusion train wrote."
+        ) from None
     except (ValueError, KeyError) as error:
         raise DataError(f"{path}: cannot be read as a run's settings ({str(error).splitlines()[0]}).") from None
     return content

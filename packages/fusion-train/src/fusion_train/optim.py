@@ -31,4 +31,5 @@ def make_optimiser(system: FusionSystem, settings: OptimiserSettings) -> AdamW:
 def make_schedule(optimiser: AdamW, settings: ScheduleSettings) -> LambdaLR:
     """Return linear warm-up followed by a cosine to 0."""
     warmup = round(settings.warmup * settings.steps)
-    return get_cosine_schedule_with_warmup(optimiser, num_warmup_steps=warmup, num_training_steps=settings.steps)
+    schedule: LambdaLR = get_cosine_schedule_with_warmup(optimiser, warmup, settings.steps)
+    return schedule

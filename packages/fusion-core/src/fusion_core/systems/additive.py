@@ -2,12 +2,14 @@
 
 At the entrance of block l, for l in the sites, at every position t of prompt and caption (DESIGN §4):
 
-    h[l, t] += α_l · ρ_l · √D · u_{l,t}        u_{l,t} = Σ_k w_{l,t,k} · (W_l z_k)/‖W_l z_k‖        (adapter "linear")
+    h[l, t] += α_l · ρ_l · √D · u_{l,t}
 
-    u_{l,t} = normalise(U_l[(1 + V_l LN(h[l, t])) ⊙ Σ_k w_{l,t,k} A_l z_k])                          (adapter "modulated")
+    u_{l,t} = Σ_k w_{l,t,k} · (W_l z_k)/‖W_l z_k‖                                   (adapter "linear")
 
-with z the audio tokens of the projector, w the token gates (:class:`fusion_core.gates.TokenGate`), α_l a learned scalar and ρ_l the
-median RMS of the frozen stream there, so that α_l is the size of the addition relative to the stream.
+    u_{l,t} = normalise(U_l[(1 + V_l LN(h[l, t])) ⊙ Σ_k w_{l,t,k} A_l z_k])        (adapter "modulated")
+
+with z the audio tokens of the projector, w the token gates (:class:`fusion_core.gates.TokenGate`), α_l a learned scalar and ρ_l
+the median RMS of the frozen stream there, so that α_l is the size of the addition relative to the stream.
 
 Shapes: B batch (times beams), T frames, A encoder width, K audio tokens, P projector width, S text positions, D backbone width,
 R width of the modulated adapter.
@@ -67,7 +69,9 @@ class AdditiveConfig(SystemConfig):
             if getattr(self, field) not in known:
                 raise ConfigError(f"{field} is {getattr(self, field)!r}; choose one of {', '.join(known)}.")
         if self.adapter == "modulated" and self.placement != "broadcast":
-            raise ConfigError("adapter 'modulated' reads the text state at each position; use placement 'broadcast' with it.")
+            raise ConfigError(
+                "adapter 'modulated' reads the text state at each position; use placement 'broadcast' with it."
+            )
 
 
 class LinearAdapter(nn.Module):
@@ -122,7 +126,9 @@ class AdditiveSite(nn.Module):
         self.scale = math.sqrt(config.backbone_width)
         self.gate = ScalarGate(config.gate_init)
         self.reads_text = config.placement != "slots" and (config.mixing == "gated" or config.adapter == "modulated")
-        self.mixing = None if config.placement == "slots" else TokenGate(config.tokens, config.backbone_width, config.mixing)
+        self.mixing = (
+            None if config.placement == "slots" else TokenGate(config.tokens, config.backbone_width, config.mixing)
+        )
         self.adapter: Any = LinearAdapter(config) if config.adapter == "linear" else ModulatedAdapter(config)
         self.register_buffer("rho", torch.tensor(1.0))
 

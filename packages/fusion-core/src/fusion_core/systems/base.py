@@ -160,12 +160,16 @@ def load_system(folder: Path) -> FusionSystem:
     try:
         settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         if settings.pop("schema", None) != FORMAT:
-            raise DataError(f"{folder / CONFIG_FILE}: schema must be {FORMAT!r}; this file is not one of fusion's adapters.")
+            raise DataError(
+                f"{folder / CONFIG_FILE}: schema must be {FORMAT!r}; this file is not one of fusion's adapters."
+            )
         system_type: type[FusionSystem] = SYSTEMS.load(settings.pop("system", ""))
         system = system_type(system_type.config_type(**settings))
         system.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except FileNotFoundError as error:
-        raise DataError(f"{error.filename or folder}: no adapter here; give a folder that holds {CONFIG_FILE}.") from None
+        raise DataError(
+            f"{error.filename or folder}: no adapter here; give a folder that holds {CONFIG_FILE}."
+        ) from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{folder}: {CONFIG_FILE} and {WEIGHTS_FILE} do not make an adapter ({error}).") from None
     return system
@@ -173,4 +177,5 @@ def load_system(folder: Path) -> FusionSystem:
 
 def closest_to_unit(vectors: Tensor) -> Tensor:
     """Scale the last dimension to length 1; a zero vector stays zero."""
-    return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp_min(1e-12)
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / length.clamp_min(1e-12)

@@ -98,16 +98,17 @@ class Annotator:
         return Impression.draw(event, self.generator, self.generator.random())
 
     def say(self, event: PlannedEvent, form: str = "finite", vague: bool = False) -> str:
-        """Return an event in one of the forms of ``Phrase``, perhaps with a detail and with how often it sounds."""
+        """Return an event in one of the forms of ``Phrase``, perhaps with how often it sounds and with a detail."""
         entry = sound(event.sound_class)
+        if vague:
+            return str(getattr(entry.generic, form))
         if self.terse > _TERSE:
-            phrase = entry.generic if vague else min(entry.phrases, key=lambda phrase: phrase.words)
-            return str(getattr(phrase, form))
+            return str(getattr(min(entry.phrases, key=lambda phrase: phrase.words), form))
         impression = self.impression(event)
-        words: str = getattr(entry.generic if vague else entry.phrases[impression.phrase], form)
+        words: str = getattr(entry.phrases[impression.phrase], form)
         if event.count is not None and impression.counted and self.adds(1.0):
             words = f"{words} {COUNTS[event.count]}"
-        if entry.details and not vague and self.adds(1.0 if impression.detail else 0.05):
+        if entry.details and self.adds(1.0 if impression.detail else 0.05):
             words = f"{words} {impression.detail or self.choose(*entry.details)}"
         return words
 

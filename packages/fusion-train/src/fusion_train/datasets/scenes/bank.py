@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +40,15 @@ class Bank(Protocol):
 
     def licence(self, source: Source) -> str:
         """Return the licence of a sound."""
+        ...
+
+    def listing(self) -> list[dict[str, str]]:
+        """Return every recording with its class, its split and its credits; nothing where none was recorded."""
+        ...
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The recordings that cannot be used, with the reasons."""
         ...
 
 
@@ -84,3 +94,12 @@ class SynthesisedBank:
     def licence(self, source: Source) -> str:
         """Return the licence: what this code makes is in the public domain."""
         return "CC0-1.0"
+
+    def listing(self) -> list[dict[str, str]]:
+        """Return nothing: none was recorded."""
+        return []
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}

@@ -31,7 +31,7 @@ class ScenesOptions(BaseModel):
         default=None, description="Folder of labelled recordings with manifest.csv; without it sounds are synthesised."
     )
     minimum_recordings: int = Field(
-        default=3, ge=2, description="A class of a bank needs this many original recordings, all splits together."
+        default=4, ge=2, description="A class of a bank needs this many original recordings, all splits together."
     )
     workers: int | None = Field(default=None, ge=1, description="Processes that render; by default one a core.")
 

@@ -6,7 +6,7 @@ Shapes: S samples, N frames. Rates in Hz, times in s.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +61,12 @@ class RecordedBank:
         self.store = store
         self.rate = rate
         self.clips = tuple(clips)
-        self.left_out = left_out
+        self._left_out = left_out
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The recordings that cannot be used, with the reasons."""
+        return self._left_out
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "samples_S"}
@@ -116,6 +121,13 @@ class RecordedBank:
     def licence(self, source: Source) -> str:
         """Return the licence that the bank's list gives."""
         return str(source.details["licence"])
+
+    def listing(self) -> list[dict[str, str]]:
+        """Return every recording with its class, its split and its credits, in the columns of a bank's list."""
+        return [
+            {"sound_class": clip.recording.sound_class, "split": clip.split, **clip.recording.credit}
+            for clip in self.clips
+        ]
 
 
 @dataclass(frozen=True)
