@@ -8,10 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from fusion_core.errors import ConfigError, DataError, MissingAssetError
+from fusion_core.files import sha256_file
 from fusion_encoders import aisfx, aisfx_weights
 from fusion_encoders.aisfx import AisfxEncoder, AisfxNetwork, log_mel
+from fusion_encoders.cache import FeatureCache
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -222,3 +225,18 @@ def test_a_short_or_silent_clip_has_frames(encoders: dict[str, AisfxEncoder], se
         assert torch.isfinite(frames).all()
         assert not frames.requires_grad
         assert not frames.is_inference()
+
+
+@pytest.mark.slow
+@pytest.mark.embedded
+def test_worker_processes_give_the_bits_of_one(encoders: dict[str, AisfxEncoder], tmp_path: Path) -> None:
+    clips = []
+    for number in range(6):
+        path = tmp_path / f"{number}.flac"
+        soundfile.write(path, sound(0.5 + 0.37 * number).clamp(-1, 1).numpy(), 44_100)
+        clips.append((path.stem, path, sha256_file(path)))
+    caches = [FeatureCache(encoders["bfloat16"], tmp_path / name) for name in ("alone", "pool")]
+    for processes, cache in enumerate(caches, start=1):
+        assert cache.fill(clips, workers=processes).encoded == 6
+    alone, pool = (sha256_file(cache.folder / "frames.f16") for cache in caches)
+    assert alone == pool
