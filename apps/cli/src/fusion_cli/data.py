@@ -162,7 +162,8 @@ def _print_statistics(statistics: dict[str, Any]) -> None:
     from rich.table import Table
 
     if "bank" in statistics:
-        columns = list(next(iter(statistics["bank"].values())))
+        found = next(iter(statistics["bank"].values()))
+        columns = [name for name in ("train", "val", "test", "parameters") if name in found]
         bank = Table("class", *columns, title="Sounds of the bank", title_justify="left")
         for name, numbers in statistics["bank"].items():
             bank.add_row(name, *(str(numbers[column]) for column in columns))

@@ -65,13 +65,12 @@ class Renderer:
         )
 
     def _finished(self, path: Path, samples: int) -> bytes | None:
-        """Return the bytes of a clip that was written whole, or None."""
+        """Return the bytes of a clip that was written whole, or None; a power cut may leave less than the header says."""
         try:
-            data = path.read_bytes()
-            whole = soundfile.info(io.BytesIO(data)).frames == samples
+            whole = path.is_file() and len(soundfile.read(path, dtype="int16")[0]) == samples
+            return path.read_bytes() if whole else None
         except (OSError, soundfile.SoundFileError):
             return None
-        return data if whole else None
 
 
 def encode(samples_S: Any, rate: int) -> bytes:
