@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import numpy as np
 import pytest
 import soundfile
 from filelock import FileLock
-from fusion_core.errors import ConfigError
+from fusion_core.errors import ConfigError, DataError
 from fusion_train.datasets.base import PreparedDataset, open_dataset
 from fusion_train.datasets.scenes import make as making
+from fusion_train.datasets.scenes import render as rendering
 from fusion_train.datasets.scenes.bank import VOICES
 from fusion_train.datasets.scenes.compose import BACKGROUND_RMS, Composer
 from fusion_train.datasets.scenes.graph import PlannedEvent, Scene, Source
@@ -137,30 +139,42 @@ def test_an_interrupted_preparation_goes_on(
     assert files(root) == files(small_scenes.root)
 
 
-def test_sigkill_at_any_moment_leaves_a_dataset_that_goes_on(
-    small_scenes: PreparedDataset, tmp_path: Path, options: Options
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigkill_leaves_a_dataset_that_goes_on_and_no_process(
+    workers: int, small_scenes: PreparedDataset, tmp_path: Path, options: Options
 ) -> None:
     root = tmp_path / "root"
-    code = (
+    script = tmp_path / "script.py"
+    script.write_text(
         "import sys; from pathlib import Path\n"
         "from fusion_train.datasets.scenes.options import ScenesOptions\n"
         "from fusion_train.datasets.scenes.recipe import ScenesRecipe\n"
-        "options = ScenesOptions.model_validate_json(sys.argv[2])\n"
-        "ScenesRecipe().prepare(Path(sys.argv[1]), options)\n"
+        "if __name__ == '__main__':\n"
+        "    options = ScenesOptions.model_validate_json(sys.argv[2])\n"
+        "    ScenesRecipe().prepare(Path(sys.argv[1]), options)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(root), options().model_dump_json()])
+    arguments = [sys.executable, str(script), str(root), options(workers=workers).model_dump_json()]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
     limit = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < limit and len(list(root.rglob("*.flac"))) < 3:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate(timeout=30)  # ends when the last process that writes to the pipe has ended
     assert len(list(root.rglob("*.flac"))) >= 3
     ScenesRecipe().prepare(root, options())
-    found = {
-        name: data for name, data in files(root).items() if ".tmp" not in name and not Path(name).name.startswith(".")
-    }
-    assert found == files(small_scenes.root)
+    assert files(root) == files(small_scenes.root)
     assert verify(root).ok
+
+
+def test_a_worker_that_dies_is_told_in_one_sentence(
+    tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(rendering, "track", die)
+    with pytest.raises(DataError, match="run again with fewer workers"):
+        ScenesRecipe().prepare(tmp_path / "root", options(workers=2))
 
 
 def test_a_lost_clip_is_made_again(copy_of_scenes: PreparedDataset, options: Options) -> None:

@@ -8,7 +8,7 @@ annotator that runs over or under tries again, terser or wordier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -77,7 +77,7 @@ class Impression:
 class Annotator:
     """Makes the parts of one annotator's sentence; ``terse`` from 0 (says all it can) to 1 (only what it must)."""
 
-    def __init__(self, scene: Scene, impressions: Mapping[int, Impression], generator: np.random.Generator) -> None:
+    def __init__(self, scene: Scene, impressions: Sequence[Impression], generator: np.random.Generator) -> None:
         self.scene = scene
         self.impressions = impressions
         self.generator = generator
@@ -94,7 +94,7 @@ class Annotator:
     def impression(self, event: PlannedEvent) -> Impression:
         """Return the words that the annotator has in mind for an event."""
         if self.generator.random() < FOLLOWED:
-            return self.impressions[id(event)]
+            return self.impressions[self.scene.events.index(event)]
         return Impression.draw(event, self.generator, self.generator.random())
 
     def say(self, event: PlannedEvent, form: str = "finite", vague: bool = False) -> str:
@@ -264,7 +264,7 @@ def annotate(scene: Scene, seed: int) -> tuple[str, ...]:
         DataError: the names of the classes are too long for a caption of 14 words.
     """
     generator = np.random.default_rng([seed, SPLITS.index(scene.split), scene.index, 2])
-    impressions = {id(event): Impression.draw(event, generator, event.source.character) for event in scene.events}
+    impressions = [Impression.draw(event, generator, event.source.character) for event in scene.events]
     return tuple(_fit(Annotator(scene, impressions, generator), policy) for policy in POLICIES)
 
 

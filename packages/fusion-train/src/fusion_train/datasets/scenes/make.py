@@ -14,7 +14,7 @@ from typing import Any
 from fusion_core.journal import Journal
 from fusion_eval.files import write_atomic
 from fusion_eval.schemas import ManifestRow, ReferenceItem, References, SceneEvents
-from fusion_train.datasets.base import DatasetContent, DatasetRecipe, PreparedDataset, write_dataset
+from fusion_train.datasets.base import AUDIO, DatasetContent, DatasetRecipe, PreparedDataset, write_dataset
 from fusion_train.datasets.scenes.annotate import annotate
 from fusion_train.datasets.scenes.bank import Bank, SynthesisedBank
 from fusion_train.datasets.scenes.graph import Scene
@@ -54,6 +54,8 @@ def make(recipe: DatasetRecipe[ScenesOptions], root: Path, options: ScenesOption
     journal.write("planned", scenes=len(scenes))
     rows = render_all(Renderer(root, bank, options.sample_rate, options.seed), scenes, options.workers)
     journal.write("rendered", clips=len(rows))
+    for unfinished in (root / AUDIO).glob("*/.*"):  # what a killed process was writing
+        unfinished.unlink()
     write_atomic(root / SOURCES, _sources(scenes))
     if bank.listing():
         write_atomic(root / LISTING, _csv(bank.listing()))

@@ -104,9 +104,8 @@ class Planner:
         """Return a scene; test clips come in pairs of one layout, seen and held out, so that nothing else tells them apart."""
         code = SPLITS.index(split)
         combination: Combination = "held_out" if split == "test" and index % 2 else "seen"
-        layout = self._layout(
-            split, np.random.default_rng([self.options.seed, code, index // 2 if code == 2 else index, 0])
-        )
+        pair = index // 2 if split == "test" else index
+        layout = self._layout(split, np.random.default_rng([self.options.seed, code, pair, 0]))
         generator = np.random.default_rng([self.options.seed, code, index, 1])
         for events in range(layout.events, 1 if combination == "held_out" else 0, -1):
             layout = layout.shrunk(events)

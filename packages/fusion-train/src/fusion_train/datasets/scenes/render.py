@@ -11,14 +11,19 @@ import hashlib
 import io
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cached_property
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import soundfile
+from fusion_core.errors import DataError
 from fusion_core.progress import track
 from fusion_eval.files import write_atomic
 from fusion_eval.schemas import ManifestRow
@@ -81,10 +86,20 @@ def encode(samples_S: Any, rate: int) -> bytes:
 
 
 def render_all(renderer: Renderer, scenes: Sequence[Scene], workers: int | None) -> list[ManifestRow]:
-    """Return the manifest rows of all scenes, in their order; ``workers`` None takes one process a core."""
+    """Return the manifest rows of all scenes, in their order; ``workers`` None takes one process a core.
+
+    Raises:
+        DataError: a worker process died.
+    """
     count = min(workers or _cores(), len(scenes))
-    with _mapped(renderer, scenes, count) as rows:
-        return list(track(rows, "render scenes", total=len(scenes)))
+    try:
+        with _mapped(renderer, scenes, count) as rows:
+            return list(track(rows, "render scenes", total=len(scenes)))
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"A process that rendered scenes into {renderer.root} died (out of memory, killed, or a script without "
+            "an `if __name__ == '__main__'`); run again with fewer workers: finished clips are kept."
+        ) from error
 
 
 @contextmanager
@@ -112,6 +127,15 @@ _renderer: Renderer
 def _start(renderer: Renderer) -> None:
     global _renderer
     _renderer = renderer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the work
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _row(scene: Scene) -> ManifestRow:
