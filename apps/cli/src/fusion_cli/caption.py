@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from fusion_cli.console import print_json, stderr, stdout
+from fusion_cli.console import print_json, stderr
 
 
 def caption(
     files: Annotated[list[Path], typer.Argument(help="Audio files (wav, flac, ogg, mp3, …).")],
     checkpoint: Annotated[Path, typer.Option("--ckpt", help="The run directory that fusion train wrote.")],
     beams: Annotated[int | None, typer.Option("--beams", min=1, help="Beams; the run's own if not given.")] = None,
-    candidates: Annotated[bool, typer.Option("--candidates", help="Print every beam with its log-probability.")] = False,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Print every beam with its log-probability.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print captions and candidates as JSON.")] = False,
 ) -> None:
     """Say what is heard in audio files: one caption a line, in the order of the files.
@@ -44,13 +46,18 @@ def caption(
         found = model.captioner.caption(FeatureSequence.pad([frames[path] for path in part]), settings)
         captions.update(zip(part, found, strict=True))
     if as_json:
-        print_json([{"file": str(path), "caption": c[0].text, "candidates": [vars(o) for o in c]} for path, c in captions.items()])
+        print_json(
+            [
+                {"file": str(path), "caption": c[0].text, "candidates": [vars(o) for o in c]}
+                for path, c in captions.items()
+            ]
+        )
     else:
         for path, found_here in captions.items():
             name = f"{path}\t" if len(files) > 1 else ""
-            stdout.out(f"{name}{found_here[0].text}")
+            print(f"{name}{found_here[0].text}")
             for one in found_here if candidates else ():
-                stdout.out(f"    {one.logprob:8.2f}  {one.text}")
+                print(f"    {one.logprob:8.2f}  {one.text}")
     for path, reason in faults.items():
         stderr.print(f"{path}: {reason}", soft_wrap=True, markup=False)
     if faults:

@@ -12,7 +12,10 @@ import typer
 from fusion_cli import caption, data, doctor, encode, evaluate, train
 from fusion_cli.console import stderr
 
-EPILOGUE = """Exit codes: 0 ok, 2 usage or configuration, 3 data, 4 missing asset or extra, 5 a gate failed, 130 interrupted (state saved)."""
+EPILOGUE = (
+    "Exit codes: 0 ok, 2 usage or configuration, 3 data, 4 missing asset or extra, 5 a gate failed, "
+    "130 interrupted (state saved)."
+)
 
 app = typer.Typer(
     name="fusion",
@@ -59,10 +62,11 @@ def run() -> None:
         stderr.print("Interrupted.")
         sys.exit(130)
     except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if os.environ.get("FUSION_DEBUG") or code is None and not isinstance(error, OSError):
+        code = getattr(error, "exit_code", 3 if isinstance(error, OSError) else None)
+        if code is None or os.environ.get("FUSION_DEBUG"):
             traceback.print_exc()
-        if code is None and not isinstance(error, OSError):
+        if code is None:
             sys.exit(1)
-        stderr.print(f"[red]error[/red] {str(error)}", markup=True, soft_wrap=True)
-        sys.exit(3 if code is None else code)
+        stderr.print("error:", style="red", end=" ")
+        stderr.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(code)

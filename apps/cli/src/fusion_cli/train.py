@@ -20,12 +20,16 @@ def train(
     profile: Annotated[
         str, typer.Option("--profile", help="Settings: default, embedded, tiny, or a YAML file of your own.")
     ] = "default",
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights and order; the profile's if not given.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of weights and order; the profile's if not given.")
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting, such as schedule.steps=300 or system.sites=[8,18]; repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The run directory; runs/<dataset>-<system>-<time> if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run directory; runs/<dataset>-<system>-<time> if not given.")
+    ] = None,
     root: Annotated[Path | None, typer.Option("--root", help="Where the dataset is or will be prepared.")] = None,
     bank: Annotated[
         Path | None, typer.Option("--bank", help="scenes: a folder of labelled recordings with manifest.csv.")
@@ -60,7 +64,7 @@ def train(
     settings = load_settings(profile, overrides, seed)
     if out is None:
         out = latest_unfinished(dataset, system) if resume else new_run_folder(dataset, system)
-    request = Request(dataset, system, settings, out, root, resume, tuple(["fusion", *sys.argv[1:]]))
+    request = Request(dataset, system, settings, out, root, resume, ("fusion", *sys.argv[1:]))
     experiment = Experiment(request, lambda sentence: stderr.print(f"[dim]▸[/dim] {sentence}", highlight=False))
     if dry_run:
         plan = experiment.plan()
