@@ -33,7 +33,13 @@ def environment(place: Path) -> dict[str, str]:
 
 def fusion(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(place, *arguments), cwd=place, env=environment(place), capture_output=True, text=True, timeout=240, check=False
+        command(place, *arguments),
+        cwd=place,
+        env=environment(place),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
 

@@ -49,7 +49,9 @@ def test_captions_are_those_of_transformers(backbone, beams, penalty):
     for clip, found in enumerate(mine):
         assert len(found) == beams
         for rank, hypothesis in enumerate(found):
-            expected = [token for token in sequences[clip, rank].tolist() if token not in (backbone.pad_id, backbone.end_id)]
+            expected = [
+                token for token in sequences[clip, rank].tolist() if token not in (backbone.pad_id, backbone.end_id)
+            ]
             assert list(hypothesis.ids) == expected
             if beams > 1:
                 score = float(theirs.sequences_scores.view(len(ids), beams)[clip, rank])

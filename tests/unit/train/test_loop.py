@@ -51,7 +51,9 @@ def make_settings(**changes) -> RunSettings:
 def make_trainer(backbone, folder, settings=None, evaluate=None) -> Trainer:
     settings = settings or make_settings()
     torch.manual_seed(settings.seed)
-    config = AdditiveConfig(backbone_width=32, backbone_depth=8, encoder_width=WIDTH, sites=(3, 6), tokens=4, projector_width=16)
+    config = AdditiveConfig(
+        backbone_width=32, backbone_depth=8, encoder_width=WIDTH, sites=(3, 6), tokens=4, projector_width=16
+    )
     system = Additive(config)
     system.calibrate(backbone)
     examples = TrainingExamples(clips(), backbone, backbone.prompt(), features, settings.seed)

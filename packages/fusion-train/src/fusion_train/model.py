@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from fusion_core.backbone import Backbone
+from fusion_core.device import default_device, native_dtype
 from fusion_core.errors import ConfigError, DataError
-from fusion_core.pretrained import load_backbone, native_dtype
+from fusion_core.pretrained import load_backbone
 from fusion_core.prompt import Prompt
 from fusion_core.systems import SYSTEMS
 from fusion_core.systems.base import FusionSystem, load_system
@@ -31,14 +32,9 @@ def compute_dtype(precision: str) -> torch.dtype:
     return native_dtype() if precision == "auto" else PRECISIONS[precision]
 
 
-def device() -> torch.device:
-    """Return the accelerator, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def build_backbone(settings: RunSettings) -> Backbone:
     """Load the frozen backbone of a run in its precision, on this machine's device."""
-    return load_backbone(settings.backbone, compute_dtype(settings.precision)).to(device())
+    return load_backbone(settings.backbone, compute_dtype(settings.precision)).to(default_device())
 
 
 def build_system(name: str, settings: RunSettings, backbone: Backbone, encoder_width: int) -> FusionSystem:
