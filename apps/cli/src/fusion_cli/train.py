@@ -116,13 +116,14 @@ def _print_results(folder: Path, as_json: bool) -> None:
 
 
 def _results_table(rows: list[Any]) -> Any:
+    from rich import box
     from rich.table import Table
 
     columns = list(dict.fromkeys((row.metric_label, row.subset) for row in rows))
-    table = Table(title="Test captions", title_justify="left")
-    table.add_column("condition")
+    table = Table(title="Test captions", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("condition", no_wrap=True)
     for metric, subset in columns:
-        table.add_column(f"{metric}\n{subset}", justify="right")
+        table.add_column(f"{metric}\n{subset}", justify="right", no_wrap=True)
     for condition in dict.fromkeys(row.condition_label for row in rows):
         cells = []
         for column in columns:

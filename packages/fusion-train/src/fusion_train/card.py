@@ -148,7 +148,13 @@ def _training(settings: RunSettings, backbone: Backbone, progress: Progress) -> 
     return TrainingCard(
         loss_weights={"xe": 1.0, "gate_penalty": settings.optimiser.gate_penalty},
         optimiser=RuleCard(name="AdamW", settings=settings.optimiser.model_dump(mode="json")),
-        schedule=RuleCard(name="linear warm-up, cosine to 0", settings=settings.schedule.model_dump(mode="json")),
+        schedule=RuleCard(
+            name="aligned start, linear warm-up, cosine to 0",
+            settings={
+                **settings.schedule.model_dump(mode="json"),
+                "alignment": settings.alignment.model_dump(mode="json"),
+            },
+        ),
         batch_size=settings.batch,
         accumulation=settings.accumulate,
         precision=str(backbone.dtype).removeprefix("torch."),

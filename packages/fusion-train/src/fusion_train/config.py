@@ -37,6 +37,15 @@ class ScheduleSettings(Settings):
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
 
 
+class AlignmentSettings(Settings):
+    """The aligned start (``fusion_train.alignment``); 0 steps leave it out."""
+
+    steps: int = Field(0, ge=0)
+    lr: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    batch: int = Field(64, ge=1, description="Clips of one step.")
+
+
 class EvaluationSettings(Settings):
     """Greedy captions of val during training."""
 
@@ -68,6 +77,7 @@ class RunSettings(Settings):
     accumulate: int = Field(1, ge=1, description="Forward passes of one optimiser step.")
     gradient_checkpointing: bool = False
     optimiser: OptimiserSettings = OptimiserSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
     schedule: ScheduleSettings
     evaluation: EvaluationSettings
     decoding: DecodingSettings = DecodingSettings()

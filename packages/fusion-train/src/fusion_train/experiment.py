@@ -26,6 +26,7 @@ from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.schemas import Scores
 from fusion_eval.tokenize import tokenize_all
 
+from fusion_train.alignment import align
 from fusion_train.captioner import Captioner
 from fusion_train.card import RunFacts, write_run_card
 from fusion_train.checkpoint import list_checkpoints
@@ -230,8 +231,15 @@ class Experiment:
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"train: taken up again at step {trainer.resume()}")
         else:
+            self._align(system, backbone, examples, trainer.journal)
             self.announce(f"train: {self.request.system}, {sum(system.parameter_table().values()):,} parameters")
         return trainer.train()
+
+    def _align(self, system: FusionSystem, backbone: Backbone, examples: TrainingExamples, journal: Journal) -> None:
+        if self.settings.alignment.steps:
+            self.announce("aligned start: what the audio adds is fitted to the captions' embeddings")
+            before, after = align(system, backbone, examples, self.settings.alignment)
+            journal.write("aligned", steps=self.settings.alignment.steps, cosine_before=before, cosine_after=after)
 
     def _examine(
         self, backbone: Backbone, system: FusionSystem, splits: dict[str, SplitData], cache: FeatureCache

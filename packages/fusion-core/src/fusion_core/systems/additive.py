@@ -145,6 +145,13 @@ class AdditiveSite(nn.Module):
             total = at_slots_BSD if total is None else total + at_slots_BSD
         return total
 
+    def neutral_direction(self, z_BKP: Tensor) -> Tensor:
+        """Return d_BD: the tokens' mean addition where every token weighs 1/K and the text state is zero."""
+        mean_B1X = self.adapter.values(z_BKP).mean(dim=1, keepdim=True)
+        neutral_B1D = mean_B1X.new_zeros(len(mean_B1X), 1, round(self.scale**2))
+        direction_B1D: Tensor = self.adapter(mean_B1X, neutral_B1D)
+        return direction_B1D[:, 0]
+
     def forward(self, h_BSD: Tensor, values_BKX: Tensor, slots_BS: Tensor | None) -> Tensor:
         """Return the stream with the addition."""
         if self.gate.is_closed():
@@ -205,6 +212,11 @@ class Additive(FusionSystem):
         sites = {site: self._site(site) for site in self.config.sites}
         values = {site: module.adapter.values(z_BKP) for site, module in sites.items()}
         return AdditiveContext(sites, values, None if slots_BS is None else slots_BS.to(z_BKP.device))
+
+    def directions(self, x_BTA: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        """Return the mean over the tokens of what each site adds, with neutral gates, d_BD by site."""
+        z_BKP = self.projector(x_BTA, mask_BT)
+        return [self._site(site).neutral_direction(z_BKP) for site in self.config.sites]
 
     def calibrate(self, backbone: Backbone) -> None:
         """Measure ρ at the sites on the bare prompt."""

@@ -83,6 +83,10 @@ class FusionSystem(nn.Module, ABC):
             slots_BS: which slot each position of the prompt is (-1 for none), one row for all clips or one each.
         """
 
+    def directions(self, x_BTA: Tensor, mask_BT: Tensor) -> list[Tensor]:
+        """Return what the audio adds at each site before the text has a say, d_BD; none where that does not exist."""
+        return []
+
     @abstractmethod
     def calibrate(self, backbone: Backbone) -> None:
         """Measure what the system needs of the frozen backbone, once, before training."""
