@@ -1,8 +1,8 @@
 """The aligned start: before the language model is run at all, what the audio would add is fitted to what the captions say.
 
-For each training clip the target is the mean output embedding of its captions' tokens, less the mean over the clips, so that words
-every caption has cancel out and content words remain. Projector and adapters are fitted so that the direction which the audio adds
-at each site (at the token gates' starting value, 1/K) has a large cosine with the target:
+For each training clip the target is the mean output embedding of its captions' tokens, less the mean over the clips, so that
+words which every caption has cancel out and content words remain. Projector and adapters are fitted so that the direction which
+the audio adds at each site (at the token gates' starting value, 1/K) has a large cosine with the target:
 
     L = − Σ_sites mean_clips cos(d_site, t),     t = mean_refs mean_tokens E[token] − centre
 
