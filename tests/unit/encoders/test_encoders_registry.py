@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fusion_core.errors import ConfigError, MissingAssetError
 from fusion_encoders.logmel import LogMelEncoder
-from fusion_encoders.registry import ENCODERS, encoder_names, load_encoder
+from fusion_encoders.registry import ENCODERS, load_encoder
 
 
 def test_an_encoder_is_made_with_its_options() -> None:
@@ -17,14 +17,11 @@ def test_an_encoder_is_made_with_its_options() -> None:
 
 
 def test_every_line_of_the_registry_is_importable() -> None:
-    from importlib import import_module
-
-    for name, target in ENCODERS.items():
-        module, _, attribute = target.partition(":")
-        assert getattr(import_module(module), attribute).name == name
+    for name in ("aisfx", "logmel"):
+        assert ENCODERS.load(name).name == name
 
 
-@pytest.mark.parametrize(("name", "hint"), [("logmell", "did you mean 'logmel'"), ("zzz", "known are: aisfx, logmel")])
+@pytest.mark.parametrize(("name", "hint"), [("logmell", "did you mean 'logmel'"), ("zzz", "known are aisfx, logmel")])
 def test_an_unknown_name_gets_a_suggestion(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
         load_encoder(name)
@@ -53,7 +50,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("plugin")
 def test_another_package_adds_an_encoder_by_an_entry_point() -> None:
-    assert "tiny-plugin" in encoder_names()
+    assert "tiny-plugin" in ENCODERS.names()
     assert load_encoder("tiny-plugin", bands=2).width == 32
     with pytest.raises(MissingAssetError, match="broken-plugin stands for absent_module:Encoder"):
         load_encoder("broken-plugin")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from fusion_core.errors import ConfigError
+from fusion_core.errors import ConfigError, MissingAssetError
 
 
 class LazyRegistry:
@@ -33,12 +33,20 @@ class LazyRegistry:
 
         Raises:
             ConfigError: no such name; the message suggests the nearest.
+            MissingAssetError: another package's entry does not import.
         """
         if name in self._builtin:
             module, _, attribute = self._builtin[name].partition(":")
             return getattr(import_module(module), attribute)
         for point in entry_points(group=self.group, name=name):
-            return point.load()
+            return self._load(point)
         near = difflib.get_close_matches(name, self.names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(self.names())}."
         raise ConfigError(f"There is no {self.kind} {name!r}: {hint}")
+
+    def _load(self, point: EntryPoint) -> Any:
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            sentence = f"The {self.kind} {point.name} stands for {point.value}, which does not import ({error})"
+            raise MissingAssetError(f"{sentence}; install or repair that package.") from error

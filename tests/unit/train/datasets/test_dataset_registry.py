@@ -28,7 +28,7 @@ def test_every_built_in_dataset_loads() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("scene", r"did you mean 'scenes'\?"), ("zzz", "the datasets are .*folder.*scenes")],
+    [("scene", r"did you mean 'scenes'\?"), ("zzz", "known are .*folder.*scenes")],
 )
 def test_unknown_names_are_answered_with_a_suggestion(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -79,13 +79,13 @@ def test_another_package_may_bring_a_dataset(monkeypatch: pytest.MonkeyPatch, tm
             return PreparedDataset("mine", root)
 
     monkeypatch.setattr(sys.modules[__name__], "Plugin", Recipe, raising=False)
-    point = EntryPoint("mine", f"{__name__}:Plugin", registry.ENTRY_POINTS)
+    point = EntryPoint("mine", f"{__name__}:Plugin", registry.DATASETS.group)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
 
     def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
-        return [point] if group == registry.ENTRY_POINTS and name in (None, "mine") else []
+        return [point] if group == registry.DATASETS.group and name in (None, "mine") else []
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr("fusion_core.registry.entry_points", entry_points)
     assert "mine" in dataset_names()
     assert prepare_dataset("mine", root=tmp_path) == PreparedDataset("mine", tmp_path)
     assert default_root("mine") == Path("data/mine")

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from fusion_core.errors import ConfigError
+from fusion_core.registry import LazyRegistry
 from fusion_eval.schemas.base import first_problem
 from pydantic import BaseModel, ValidationError
 
 from fusion_train.datasets.base import DatasetRecipe, PreparedDataset, json_sha256
 
-BUILT_IN = {
-    "scenes": "fusion_train.datasets.scenes.recipe:ScenesRecipe",
-    "folder": "fusion_train.datasets.folder:FolderRecipe",
-}
-"""Name of a dataset -> "module:attribute" of its recipe."""
-
-ENTRY_POINTS = "fusion.datasets"
-"""The entry point group under which another package registers its own recipes."""
+DATASETS = LazyRegistry(
+    "dataset",
+    "fusion.datasets",
+    {
+        "scenes": "fusion_train.datasets.scenes.recipe:ScenesRecipe",
+        "folder": "fusion_train.datasets.folder:FolderRecipe",
+    },
+)
 
 
 def dataset_names() -> list[str]:
     """Return the names of all datasets that can be prepared."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))})
+    return DATASETS.names()
 
 
 def load_recipe(name: str) -> DatasetRecipe[Any]:
@@ -35,15 +34,10 @@ def load_recipe(name: str) -> DatasetRecipe[Any]:
 
     Raises:
         ConfigError: no dataset has this name; the sentence offers the nearest one.
+        MissingAssetError: another package's recipe does not import.
     """
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        recipe: DatasetRecipe[Any] = getattr(import_module(module), attribute)()
-        return recipe
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        loaded: DatasetRecipe[Any] = point.load()()
-        return loaded
-    raise ConfigError(f"No dataset is called '{name}'; {_suggestion(name, dataset_names(), 'datasets')}.")
+    recipe: DatasetRecipe[Any] = DATASETS.load(name)()
+    return recipe
 
 
 def parse_options(dataset: str, values: Mapping[str, Any]) -> BaseModel:
