@@ -23,7 +23,7 @@ SHOWN = 20
 @app.command()
 def prepare(
     dataset: Annotated[str, typer.Argument(help="Name of a dataset: scenes, folder, …")],
-    root: Annotated[Path | None, typer.Option(help="Where to make it; by default data/<dataset>.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where to make it; by default data/DATASET.")] = None,
     audio_dir: Annotated[Path | None, typer.Option(help="Folder of audio files (folder).")] = None,
     csv_dir: Annotated[Path | None, typer.Option(help="Folder of caption files, or the file (folder).")] = None,
     bank: Annotated[Path | None, typer.Option(help="Folder of labelled recordings (scenes).")] = None,

@@ -28,7 +28,7 @@ def train(
         typer.Option("--set", help="Change a setting, such as schedule.steps=300 or system.sites=[8,18]; repeatable."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The run directory; runs/<dataset>-<system>-<time> if not given.")
+        Path | None, typer.Option("--out", help="The run directory; runs/DATASET-SYSTEM-TIME if not given.")
     ] = None,
     root: Annotated[Path | None, typer.Option("--root", help="Where the dataset is or will be prepared.")] = None,
     bank: Annotated[
