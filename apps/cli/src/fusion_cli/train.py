@@ -120,7 +120,7 @@ def _results_table(rows: list[Any]) -> Any:
     from rich.table import Table
 
     columns = list(dict.fromkeys((row.metric_label, row.subset) for row in rows))
-    table = Table(title="Test captions", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title="Test captions", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("condition", no_wrap=True)
     for metric, subset in columns:
         table.add_column(f"{metric}\n{subset}", justify="right", no_wrap=True)
@@ -128,6 +128,13 @@ def _results_table(rows: list[Any]) -> Any:
         cells = []
         for column in columns:
             found = [r for r in rows if r.condition_label == condition and (r.metric_label, r.subset) == column]
-            cells.append(f"{found[0].value:.3f}\n[dim]{found[0].low:.2f}-{found[0].high:.2f}[/dim]" if found else "-")
+            cells.append(
+                f"{found[0].value:.3f}\n[dim]{_short(found[0].low)}-{_short(found[0].high)}[/dim]" if found else "-"
+            )
         table.add_row(condition, *cells)
     return table
+
+
+def _short(value: float) -> str:
+    """Write 0.41 as .41, so that the table fits a terminal of 80 columns."""
+    return f"{value:.2f}".removeprefix("0")

@@ -5,7 +5,9 @@ Nothing is downloaded. A name that is not known is taken as a folder in transfor
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -98,8 +100,9 @@ def _convert_gguf(source: Path, target: Path) -> None:
     disable_progress_bar()
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        with contextlib.redirect_stderr(io.StringIO()):  # transformers' own bar knows no terminal
+            tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+            model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         tensors = {name: value.contiguous() for name, value in model.state_dict().items() if name != "lm_head.weight"}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         config = model.config
