@@ -7,22 +7,19 @@ threads never wait for one another.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 import torch
 from fusion_core.errors import FusionError
 from fusion_core.files import sha256_file
+from fusion_core.processes import available_cores, follow_parent
 from numpy.typing import NDArray
 
 from fusion_encoders.audio import AudioFault, load_audio
@@ -54,7 +51,7 @@ class WorkerError(FusionError):
 
 def default_workers(seconds: float) -> int:
     """Return how many processes are fastest for work that takes one of them that long: one a core, or none but this."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     workers = min(cores, MOST_WORKERS)
     return workers if seconds * (1 - 1 / workers) > _SECONDS_WORTH_A_POOL else 1
 
@@ -146,15 +143,7 @@ def _start_worker(encoder: FrozenEncoder) -> None:
     global _encoder
     _encoder = encoder
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the work
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    follow_parent()
 
 
 def _encode_in_worker(clip: Clip) -> Outcome:

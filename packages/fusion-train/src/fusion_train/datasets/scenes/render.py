@@ -10,20 +10,17 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cached_property
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import soundfile
 from fusion_core.errors import DataError
+from fusion_core.processes import available_cores, follow_parent
 from fusion_core.progress import track
 from fusion_eval.files import write_atomic
 from fusion_eval.schemas import ManifestRow
@@ -91,7 +88,7 @@ def render_all(renderer: Renderer, scenes: Sequence[Scene], workers: int | None)
     Raises:
         DataError: a worker process died.
     """
-    count = min(workers or _cores(), len(scenes))
+    count = min(workers or available_cores(), len(scenes))
     try:
         with _mapped(renderer, scenes, count) as rows:
             return list(track(rows, "render scenes", total=len(scenes)))
@@ -116,26 +113,13 @@ def _mapped(renderer: Renderer, scenes: Sequence[Scene], workers: int) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 _renderer: Renderer
 
 
 def _start(renderer: Renderer) -> None:
     global _renderer
     _renderer = renderer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the work
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    follow_parent()
 
 
 def _row(scene: Scene) -> ManifestRow:
