@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fusion_cli import caption, data, doctor, encode, evaluate, train
+from fusion_cli import caption, data, doctor, encode, evaluation, train
 from fusion_cli.console import stderr
 
 EPILOGUE = (
@@ -51,7 +51,7 @@ app.add_typer(data.app, name="data")
 app.command("encode")(encode.encode)
 app.command("train")(train.train)
 app.command("caption")(caption.caption)
-app.add_typer(evaluate.app, name="eval")
+app.add_typer(evaluation.app, name="eval")
 
 
 def run() -> None:

@@ -38,6 +38,7 @@ def align(
     if not ids:
         raise DataError("The references have no items; give a split with at least one clip.")
     captions = {item.id: item.caption for item in predictions.items}
+    candidates = {item.id: [one.text for one in item.candidates] for item in predictions.items if item.candidates}
     _unique([item.id for item in predictions.items], "predictions")
     extra = sorted(captions.keys() - set(ids))
     if extra:
@@ -58,6 +59,7 @@ def align(
             ids=ids,
             captions=[captions.get(name, "") for name in ids],
             references=[item.references for item in references.items],
+            candidates=[candidates.get(name, []) for name in ids] if candidates else None,
             scenes=scenes,
             lexicon=events.lexicon if events is not None else None,
         ),

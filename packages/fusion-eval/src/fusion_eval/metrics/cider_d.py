@@ -205,12 +205,14 @@ def cider_d(
 
 
 def _compute(clips: ScoredClips) -> MetricValues:
-    scores = CiderD(clips.reference_tokens).score(clips.caption_tokens)
+    given = clips.resources.document_frequency
+    scores = CiderD(clips.reference_tokens, given).score(clips.caption_tokens)
+    source = "scored references" if given is None else f"given corpus of {given.clips} clips"
     return MetricValues(
         corpus={"cider_d": float(scores.mean())},
         denominator={"cider_d": len(scores)},
         per_clip={"cider_d": scores.tolist()},
-        definition={"cider_d": {"n": ORDER, "sigma": SIGMA, "df": "scored references", "over": "clips"}},
+        definition={"cider_d": {"n": ORDER, "sigma": SIGMA, "df": source, "over": "clips"}},
     )
 
 

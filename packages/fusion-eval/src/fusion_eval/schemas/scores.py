@@ -23,6 +23,13 @@ class ClipScores(Record):
         return dict(self.__pydantic_extra__)
 
 
+class Statistics(Record):
+    """What a corpus value is computed from: columns that are summed over the clips, row by row as ``per_clip``."""
+
+    columns: tuple[str, ...]
+    per_clip: tuple[tuple[float, ...], ...]
+
+
 class Scores(Schema):
     """What one predictions file scored against one references file, kept as ``scores.json``.
 
@@ -46,6 +53,12 @@ class Scores(Schema):
     unavailable: dict[str, str] = Field(
         default={}, description="By metric: why it has no value, and the command that provides it."
     )
+    oracle: tuple[str, ...] = Field(
+        default=(), description="Names of values that chose among candidates by the references: no system's result."
+    )
     per_clip: tuple[ClipScores, ...]
+    statistics: dict[str, Statistics] = Field(
+        default={}, description="By metric: the statistics of each clip that its corpus values are summed from."
+    )
     definition: dict[str, dict[str, JsonValue]] = Field(description="By metric: the settings that define it.")
     tools: dict[str, str] = Field(description="Versions of what computed the values.")

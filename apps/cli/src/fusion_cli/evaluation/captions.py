@@ -1,4 +1,4 @@
-"""``fusion eval``: score files of captions."""
+"""``fusion eval captions``: score the captions of one system."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ if TYPE_CHECKING:
     from fusion_eval.schemas.events import SceneEvents
     from fusion_eval.schemas.scores import Scores
 
-app = typer.Typer(help="Score captions.", no_args_is_help=True)
 
-
-@app.callback()
-def _group() -> None:
-    """Score captions."""
-
-
-@app.command()
 def captions(
     predictions: Annotated[Path, typer.Option(help="The captions: a predictions.json.")],
     references: Annotated[Path, typer.Option(help="What they are compared with: a references file.")],

@@ -1,0 +1,17 @@
+"""``fusion eval``: score files of captions, compare systems, rerank candidates. One file a command."""
+
+from __future__ import annotations
+
+import typer
+
+from fusion_cli.evaluation.captions import captions
+
+app = typer.Typer(help="Score captions, compare systems, rerank candidates.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Score captions, compare systems, rerank candidates."""
+
+
+app.command()(captions)
