@@ -139,8 +139,8 @@ class Trainer:
                 facts = self._step(pairs)
                 self._count_step()
                 self.progress.seconds += time.perf_counter() - started
-                bar.update(task, advance=1, status=_status(facts, self.progress))
                 self._after_step(facts)
+                bar.update(task, advance=1, status=self._status(facts))
                 if stop.is_set() and self.progress.step < steps:
                     self._save()
                     raise Interrupted(f"Stopped at step {self.progress.step}; go on with --resume --out {self.folder}.")
@@ -208,6 +208,15 @@ class Trainer:
         if step % self.settings.checkpoint_every == 0 or last or self.progress.stopped_early:
             self._save()
 
+    def _status(self, facts: dict[str, Any]) -> str:
+        """Return what the progress bar says beside the steps and the time left."""
+        rate = max(group["lr"] for group in self.optimiser.param_groups if group["part"] != "gates")
+        parts = [f"loss {facts['loss']:.3f}", f"lr {rate:.1e}"]
+        parts += [f"α{site} {value:.2f}" for site, value in list(self.system.gate_values().items())[:3]]
+        if self.progress.best_step is not None:
+            parts.append(f"val CIDEr-D {self.progress.best_score:.3f} at {self.progress.best_step}")
+        return "  ".join(parts)
+
     def _evaluate(self, gates: dict[str, float]) -> None:
         """Caption val, keep the weights if they are the best so far, and count patience."""
         started = time.perf_counter()
@@ -233,11 +242,6 @@ class Trainer:
         state = {**vars(self.progress), "schedule": self.schedule.state_dict()}
         step = state.pop("step")
         save_checkpoint(self.checkpoints, step, self.system, self.optimiser.optimizer, state)
-
-
-def _status(facts: dict[str, Any], progress: Progress) -> str:
-    best = "" if progress.best_step is None else f"  val CIDEr-D {progress.best_score:.3f} at {progress.best_step}"
-    return f"loss {facts['loss']:.3f}{best}"
 
 
 @contextmanager
