@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ Tokens = Sequence[str]
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+UNKNOWN = -1
 _TOKEN_BITS = 32
 
 
@@ -63,6 +64,18 @@ class NgramTable:
             levels.append(Level(owner[starts], _look_up(known, keys)))
         return levels
 
+    def find(self, captions: Sequence[Tokens]) -> list[Level]:
+        """Return those n-grams of other captions that are in the table, by order."""
+        owner, tokens = _flatten(captions, self.vocabulary)
+        starts = np.flatnonzero(tokens != UNKNOWN)
+        levels = [Level(owner[starts], tokens[starts])]
+        for known in self._keys[1:]:
+            starts, keys = _extend(starts, levels[-1].gram, owner, tokens, len(levels))
+            places, hits = _search(known, keys)
+            starts = starts[hits]
+            levels.append(Level(owner[starts], places[hits]))
+        return levels
+
     def spell(self) -> list[list[str]]:
         """Return the n-grams of each order as their tokens with spaces between, in the order of their ids."""
         tokens = list(self.vocabulary)
@@ -77,9 +90,9 @@ class NgramTable:
 
 
 def _flatten(captions: Sequence[Tokens], vocabulary: dict[str, int]) -> tuple[Integers, Integers]:
-    """Return the caption's index and the token's id of every token."""
+    """Return the caption's index and the token's id of every token; that of a stranger is ``UNKNOWN``."""
     lengths = np.fromiter(map(len, captions), dtype=np.int64, count=len(captions))
-    ids = map(vocabulary.__getitem__, chain.from_iterable(captions))
+    ids = map(vocabulary.get, chain.from_iterable(captions), repeat(UNKNOWN))
     tokens = np.fromiter(ids, dtype=np.int64, count=int(lengths.sum()))
     return np.repeat(np.arange(len(captions), dtype=np.int64), lengths), tokens
 
@@ -96,9 +109,14 @@ def _extend(
 
 def _look_up(known: Integers, keys: Integers) -> Integers:
     """Return the place of each key among the known ones; a new key gets the next free number."""
-    if not len(known):
-        return np.unique(keys, return_inverse=True)[1].astype(np.int64)
-    places = np.minimum(np.searchsorted(known, keys), len(known) - 1).astype(np.int64)
-    new = known[places] != keys
-    places[new] = len(known) + np.unique(keys[new], return_inverse=True)[1]
+    places, hits = _search(known, keys)
+    places[~hits] = len(known) + np.unique(keys[~hits], return_inverse=True)[1]
     return places
+
+
+def _search(known: Integers, keys: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """Return a place for each key among the known ones, and whether the key stands there."""
+    if not len(known):
+        return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1).astype(np.int64)
+    return places, known[places] == keys
