@@ -18,6 +18,10 @@ ENTRY_POINT_GROUP = "fusion.metrics"
 
 _METRICS = {
     "cider_d": "fusion_eval.metrics.cider_d:METRIC",
+    "error_probability": "fusion_eval.metrics.fense:ERROR_PROBABILITY",
+    "fer": "fusion_eval.metrics.fense:FLUENCY_ERROR_RATE",
+    "sbert_sim": "fusion_eval.metrics.fense:SENTENCE_SIMILARITY",
+    "fense": "fusion_eval.metrics.fense:FENSE",
     "event_f1": "fusion_eval.metrics.scene_events:EVENT_F1",
     "order_accuracy": "fusion_eval.metrics.scene_events:ORDER_ACCURACY",
     "count_accuracy": "fusion_eval.metrics.scene_events:COUNT_ACCURACY",
@@ -54,6 +58,8 @@ def load_metric(name: str) -> Metric:
 def resolve_metrics(names: Iterable[str]) -> list[Metric]:
     """Return the metrics of these names in the order given, each once; «all» stands for every metric.
 
+    Several names may stand for one metric, such as bleu_1 to bleu_4, whose values come together.
+
     Raises:
         ConfigError: there is no such metric, or no name is given.
         MissingAssetError: a metric's module cannot be imported.
@@ -63,7 +69,8 @@ def resolve_metrics(names: Iterable[str]) -> list[Metric]:
         raise ConfigError("No metric is named; name at least one, or all.")
     if "all" in wanted:
         wanted = metric_names()
-    return [load_metric(name) for name in wanted]
+    metrics = [load_metric(name) for name in wanted]
+    return list({metric.name: metric for metric in metrics}.values())
 
 
 def _places() -> dict[str, str]:

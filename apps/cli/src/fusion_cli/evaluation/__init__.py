@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from fusion_cli.evaluation.captions import captions
+from fusion_cli.evaluation.document_frequency import document_frequency
+from fusion_cli.evaluation.rerank import rerank, tune_rerank
 
 app = typer.Typer(help="Score captions, compare systems, rerank candidates.", no_args_is_help=True)
 
@@ -15,3 +17,6 @@ def _group() -> None:
 
 
 app.command()(captions)
+app.command()(rerank)
+app.command("tune-rerank")(tune_rerank)
+app.command("document-frequency")(document_frequency)

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fusion_cli.evaluation.rerank import read_document_frequency
+
 if TYPE_CHECKING:
     from fusion_eval.schemas.events import SceneEvents
     from fusion_eval.schemas.scores import Scores
 
 
 def captions(
-    predictions: Annotated[Path, typer.Option(help="The captions: a predictions.json.")],
-    references: Annotated[Path, typer.Option(help="What they are compared with: a references file.")],
+    predictions: Annotated[
+        Path,
+        typer.Option(help="The captions: a predictions.json, a COCO results file, or a CSV as aac-metrics reads it."),
+    ],
+    references: Annotated[
+        Path,
+        typer.Option(
+            help="What they are compared with: a references file, COCO annotations, or a CSV of AudioCaps or Clotho."
+        ),
+    ],
     events: Annotated[
         Path | None,
         typer.Option(help="Event graphs of the split; found beside the references where they lie in events/."),
@@ -24,30 +34,55 @@ def captions(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score clips without a prediction as an empty caption.")
     ] = False,
+    document_frequency: Annotated[
+        Path | None, typer.Option(help="Document frequencies for CIDEr-D; by default those of the scored references.")
+    ] = None,
+    assets: Annotated[
+        Path | None, typer.Option(help="Folder with FENSE's weights; by default the caches of aac-metrics and the hub.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Published values NAME=FILE.csv:COLUMN (error_probability, sbert_sim, spice); repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON instead of a table.")] = False,
 ) -> None:
     """Score the captions of one system on one split.
 
     Every clip of the references counts. A clip without a prediction is refused, or with --allow-missing scored as an
-    empty caption and named in the scores.
+    empty caption and named in the scores. A metric whose tool is absent is named with the command that provides it;
+    the others are computed all the same, and the exit code is 4 where the absent one was asked for by name.
 
-    Example: fusion eval captions --predictions runs/additive/predictions/test.json
-    --references data/scenes/references/test.json --out scores.json
+    Examples:
+
+        fusion eval captions --predictions runs/additive/predictions/test.json
+        --references data/scenes/references/test.json --out scores.json
+
+        fusion eval captions --predictions mine.csv --references audiocaps/test.csv --metrics bleu,meteor,cider_d
     """
-    from fusion_eval.schemas.predictions import Predictions
-    from fusion_eval.schemas.references import References
+    from fusion_eval.columns import read_columns
+    from fusion_eval.metrics.base import Resources
+    from fusion_eval.readers import read_predictions, read_references
     from fusion_eval.scoring import score
 
+    truth = read_references(references)
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
     scores = score(
-        Predictions.read(predictions),
-        References.read(references),
-        metrics=[name.strip() for name in metrics.split(",") if name.strip()],
+        read_predictions(predictions, truth),
+        truth,
+        metrics=names,
         events=_read_events(events, references),
         allow_missing=allow_missing,
+        resources=Resources(
+            document_frequency=read_document_frequency(document_frequency),
+            assets=assets,
+            columns=read_columns(column or [], [item.id for item in truth.items]),
+        ),
     )
     if out is not None:
         scores.write(out)
     _show(scores, out, as_json)
+    if "all" not in names and scores.unavailable:
+        raise typer.Exit(4)
 
 
 def _read_events(events: Path | None, references: Path) -> SceneEvents | None:
@@ -68,17 +103,20 @@ def _show(scores: Scores, out: Path | None, as_json: bool) -> None:
     from fusion_cli.console import print_json, stderr, stdout
 
     if as_json:
-        print_json(scores.model_dump(mode="json", exclude_none=True, exclude={"per_clip"}))
+        print_json(scores.model_dump(mode="json", exclude_none=True, exclude={"per_clip", "statistics"}))
     else:
         table = Table(title=escape(f"{scores.system} on {scores.dataset} {scores.split}, {scores.n} clips"))
         table.add_column("metric")
         table.add_column("value", justify="right")
         table.add_column("n", justify="right")
         for name, value in scores.metrics.items():
-            table.add_row(name, f"{value:.4f}", str(scores.denominator[name]))
+            label = f"{name} (oracle)" if name in scores.oracle else name
+            table.add_row(label, f"{value:.4f}", str(scores.denominator[name]))
         stdout.print(table)
     for name, reason in scores.unavailable.items():
-        stderr.print(f"{name}: {reason}", style="yellow")
+        stderr.print(f"{name}: {reason}", style="yellow", markup=False)
+    if scores.oracle:
+        stderr.print("Rows marked (oracle) chose among candidates by the references; they are no system's result.")
     if scores.missing:
         stderr.print(f"{len(scores.missing)} of {scores.n} clips have no prediction and score as an empty caption.")
     if out is not None:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from fusion_eval.files import write_atomic
 from fusion_eval.schemas import ManifestRow, Predictions, Record, References, RunCard, SceneEvents, Scores
+from fusion_eval.schemas.rerank import TunedWeights
 
 FILES: dict[str, type[Record]] = {
     "manifest-row.schema.json": ManifestRow,
     "predictions.schema.json": Predictions,
     "references.schema.json": References,
+    "rerank-weights.schema.json": TunedWeights,
     "run-card.schema.json": RunCard,
     "scene-events.schema.json": SceneEvents,
     "scores.schema.json": Scores,

@@ -1,0 +1,279 @@
+"""Bootstrap and randomisation of corpus values, all metrics and systems over the same resamples of clips.
+
+A corpus value is a function of sums over clips of some columns, so the values of R resamples need one matrix product:
+how often each clip was drawn in each resample, times the columns. A clip's columns do not change with the resample, so
+document frequencies in CIDEr-D stay those of the whole scored set.
+
+- Percentile and BCa intervals: Efron, "Better Bootstrap Confidence Intervals", JASA 1987; the acceleration comes from
+  the exact jackknife, the totals less one clip's columns.
+- Bootstrap p, two-sided, of no difference: the resampled differences are moved to centre on 0, which is the null, and
+  p = (1 + k) / (1 + R), where k of them lie as far from 0 as the difference found: |d* - d| >= |d|.
+- Sign-flip p: under the null the names of the two systems mean nothing within a clip, so each clip's columns change
+  sides with probability 1/2 (Noreen, "Computer-Intensive Methods for Testing Hypotheses", 1989); p as above, |d*| >= |d|.
+
+Random numbers are numpy's PCG64, seeded by (seed, 0) for the resamples and by (seed, 1) for the changes of sides; equal
+seeds give equal resamples whatever the metrics and systems are.
+
+Legend: C clips, F columns, R resamples, V values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fusion_eval.errors import ConfigError
+from fusion_eval.metrics.base import SufficientStatistics
+from fusion_eval.ngrams import Floats
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+FEWEST_RESAMPLES = 100
+
+_CHUNK = 256  # resamples handled together, so that their counts stay in the processor's cache
+_EXACT = 2**24  # whole numbers below it are exact in single precision
+_TIE = 1e-12  # differences between values that are smaller than this share of them are rounding
+_DRAWS, _SIDES = 0, 1  # streams of random numbers
+
+Integers = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class SummedValues:
+    """The corpus values of a system, by name, and the columns that they are computed from.
+
+    Args:
+        names: the values, in order; each is one that ``parts`` give.
+        parts: statistics over the same clips, in the same order.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[SufficientStatistics, ...]
+
+    @property
+    def columns(self) -> Floats:
+        """The columns of all parts."""
+        return np.hstack([part.values_CF for part in self.parts])
+
+    def corpus(self, sums_F: Floats) -> Floats:
+        """Return the values, of shape (V, …), from sums of shape (…, F); one that does not exist is NaN."""
+        found: dict[str, Floats] = {}
+        start = 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for part in self.parts:
+                stop = start + part.values_CF.shape[1]
+                found |= part.corpus(sums_F[..., start:stop])
+                start = stop
+        return np.stack([found[name] for name in self.names])
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The values of a system: of all clips, of each resample, and with each clip left out."""
+
+    estimate_V: Floats
+    draws_VR: Floats
+    jackknife_VC: Floats
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How far a value would move with other clips.
+
+    ``undefined`` resamples have no value, such as a share of nothing, and are left out. The BCa interval is None where
+    it does not exist: every resample lies on one side of the value, or none is left without some clip.
+    """
+
+    standard_error: float
+    percentile: tuple[float, float]
+    bca: tuple[float, float] | None
+    undefined: int
+
+
+def means(names: Sequence[str], values_CV: Floats) -> SufficientStatistics:
+    """Return the statistics of means over the clips that a value applies to; elsewhere it is NaN."""
+    applies_CV = np.isfinite(values_CV)
+    columns = np.hstack([np.where(applies_CV, values_CV, 0.0), applies_CV])
+    count = len(names)
+
+    def corpus(sums_F: Floats) -> dict[str, Floats]:
+        return {name: sums_F[..., place] / sums_F[..., count + place] for place, name in enumerate(names)}
+
+    return SufficientStatistics((*names, *(f"{name}_applies" for name in names)), columns, corpus)
+
+
+def bootstrap(systems: Sequence[SummedValues], resamples: int = RESAMPLES, seed: int = 0) -> list[Draws]:
+    """Return the values of each system in the same resamples of the clips.
+
+    Raises:
+        ConfigError: there are too few resamples, or the seed is negative.
+    """
+    columns = [system.columns for system in systems]
+    draws = _count_draws(len(columns[0]), resamples, _generator(resamples, seed, _DRAWS))
+    sums_RF = _sum(np.hstack(columns), draws, resamples)
+    ends = np.cumsum([own_CF.shape[1] for own_CF in columns])[:-1]
+    found = []
+    for system, own_CF, own_RF in zip(systems, columns, np.split(sums_RF, ends, axis=1), strict=True):
+        total_F = own_CF.sum(axis=0)
+        found.append(Draws(system.corpus(total_F), system.corpus(own_RF), system.corpus(total_F - own_CF)))
+    return found
+
+
+def change_sides(a: SummedValues, b: SummedValues, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Return the differences a - b, of shape (V, R), after each clip kept or changed its side at random.
+
+    Raises:
+        ConfigError: there are too few resamples, or the seed is negative.
+    """
+    a_CF, b_CF = a.columns, b.columns
+    keeps = _draw_keeps(len(a_CF), resamples, _generator(resamples, seed, _SIDES))
+    kept_RF = _sum(a_CF - b_CF, keeps, resamples)
+    return a.corpus(b_CF.sum(axis=0) + kept_RF) - b.corpus(a_CF.sum(axis=0) - kept_RF)
+
+
+def uncertainty(estimate: float, draws_R: Floats, jackknife_C: Floats, scale: float) -> Uncertainty | None:
+    """Return how far a value would move with other clips; None where no resample has one.
+
+    Args:
+        estimate: the value over all clips.
+        draws_R: the value in each resample.
+        jackknife_C: the value with each clip left out.
+        scale: the size of the numbers it was computed from; what is far smaller is rounding.
+    """
+    defined = _defined(draws_R)
+    if not len(defined):
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    levels = [tail, 1 - tail]
+    accelerated = _accelerate(levels, estimate, defined, _defined(jackknife_C), _TIE * scale)
+    found = np.quantile(defined, levels + (accelerated or [])).tolist()
+    return Uncertainty(
+        standard_error=float(defined.std(ddof=1)),
+        percentile=(found[0], found[1]),
+        bca=(found[2], found[3]) if accelerated else None,
+        undefined=len(draws_R) - len(defined),
+    )
+
+
+def p_recentred(estimate: float, draws_R: Floats, scale: float) -> float:
+    """Return the two-sided p of no difference, from bootstrap differences moved to centre on 0."""
+    return _p(estimate, _defined(draws_R) - estimate, scale)
+
+
+def p_sign_flip(estimate: float, draws_R: Floats, scale: float) -> float:
+    """Return the two-sided p of no difference, from differences after clips changed sides."""
+    return _p(estimate, _defined(draws_R), scale)
+
+
+def histogram(draws_R: Floats, bins: int) -> tuple[float, float, list[int]]:
+    """Return the ends of the range of the values, and how many lie in each of its equal parts."""
+    defined = _defined(draws_R)
+    low, high = float(defined.min()), float(defined.max())
+    if low == high:
+        return low, high, [len(defined)]
+    counts, _ = np.histogram(defined, bins=bins, range=(low, high))
+    return low, high, counts.tolist()
+
+
+def _generator(resamples: int, seed: int, stream: int) -> np.random.Generator:
+    if resamples < FEWEST_RESAMPLES:
+        raise ConfigError(f"resamples: {resamples} are too few for an interval; take at least {FEWEST_RESAMPLES}.")
+    if seed < 0:
+        raise ConfigError(f"seed: {seed} is negative; take 0 or more.")
+    return np.random.default_rng([seed, stream])
+
+
+def _sum(columns_CF: Floats, weights: Iterator[tuple[slice, Integers]], resamples: int) -> Floats:
+    """Return weights_RC @ columns_CF, given the weights chunk by chunk; each column of the result is contiguous.
+
+    Columns that are the same for two systems are summed once, and those of whole numbers in single precision, which is
+    exact while no sum reaches 2^24.
+    """
+    columns_FC, places = _distinct(columns_CF)
+    whole_F = _are_whole(columns_FC)
+    order = np.argsort(~whole_F, kind="stable")
+    middle = np.count_nonzero(whole_F)
+    whole_FC = columns_FC[order[:middle]].astype(np.float32)
+    other_FC = columns_FC[order[middle:]]
+    sums_FR = np.empty((len(columns_FC), resamples))
+    for chunk, weights_RC in weights:
+        sums_FR[:middle, chunk] = whole_FC @ weights_RC.astype(np.float32).T
+        sums_FR[middle:, chunk] = other_FC @ weights_RC.astype(np.float64).T
+    return sums_FR[np.argsort(order)[places]].T
+
+
+def _distinct(columns_CF: Floats) -> tuple[Floats, list[int]]:
+    """Return the different columns, as rows, and the place of each column among them."""
+    different: dict[bytes, int] = {}
+    places = [different.setdefault(column_C.tobytes(), len(different)) for column_C in columns_CF.T]
+    first = [places.index(place) for place in range(len(different))]
+    return np.ascontiguousarray(columns_CF.T[first]), places
+
+
+def _are_whole(columns_FC: Floats) -> npt.NDArray[np.bool_]:
+    """Return of which columns every sum of as many clips, drawn with replacement, is exact in single precision."""
+    largest_F = np.abs(columns_FC).max(axis=1, initial=0.0)
+    return np.all(columns_FC == np.rint(columns_FC), axis=1) & (largest_F * columns_FC.shape[1] < _EXACT)
+
+
+def _count_draws(clips: int, resamples: int, generator: np.random.Generator) -> Iterator[tuple[slice, Integers]]:
+    """Give, chunk by chunk, how often each clip is in each resample of as many clips, drawn with replacement."""
+    for chunk in _chunks(resamples):
+        size = chunk.stop - chunk.start
+        drawn = generator.integers(clips, size=(size, clips))
+        drawn += np.arange(size)[:, None] * clips
+        yield chunk, np.bincount(drawn.ravel(), minlength=size * clips).reshape(size, clips)
+
+
+def _draw_keeps(clips: int, resamples: int, generator: np.random.Generator) -> Iterator[tuple[slice, Integers]]:
+    """Give, chunk by chunk, for each clip 1 where it keeps its side and 0 where it changes, with equal chance."""
+    width = -(-clips // 8)
+    for chunk in _chunks(resamples):
+        size = chunk.stop - chunk.start
+        drawn = np.frombuffer(generator.bytes(size * width), dtype=np.uint8).reshape(size, width)
+        yield chunk, np.unpackbits(drawn, axis=1, count=clips)
+
+
+def _chunks(resamples: int) -> Iterator[slice]:
+    for start in range(0, resamples, _CHUNK):
+        yield slice(start, min(start + _CHUNK, resamples))
+
+
+def _accelerate(
+    levels: Sequence[float], estimate: float, draws_R: Floats, jackknife_C: Floats, tie: float
+) -> list[float] | None:
+    """Return the levels of the bootstrap distribution that BCa takes in place of these; None where it has none.
+
+    With z_0 the normal quantile of the share of draws below the estimate, ties by half, and U_i the mean of the
+    jackknife values less the i-th:
+
+        a = Σ U_i³ / 6 (Σ U_i²)^1.5 ,   level' = Φ(z_0 + (z_0 + z) / (1 - a (z_0 + z)))
+    """
+    below = np.count_nonzero(draws_R < estimate - tie) + np.count_nonzero(draws_R <= estimate + tie)
+    share = below / (2 * len(draws_R))
+    if not 0 < share < 1 or not len(jackknife_C):
+        return None
+    influence = jackknife_C.mean() - jackknife_C
+    spread = float(np.sum(influence**2)) ** 1.5
+    acceleration = float(np.sum(influence**3)) / (6 * spread) if spread > 0 else 0.0
+    normal = NormalDist()
+    bias = normal.inv_cdf(share)
+    shifted = [bias + normal.inv_cdf(level) for level in levels]
+    return [normal.cdf(bias + z / (1 - acceleration * z)) for z in shifted]
+
+
+def _p(estimate: float, null_R: Floats, scale: float) -> float:
+    """Return (1 + k) / (1 + R), where k draws under the null lie at least as far from 0 as the estimate."""
+    extreme = np.count_nonzero(np.abs(null_R) >= abs(estimate) - _TIE * scale)
+    return (1 + int(extreme)) / (1 + len(null_R))
+
+
+def _defined(values: Floats) -> Floats:
+    """Return the values that exist."""
+    finite = np.isfinite(values)
+    return values if finite.all() else values[finite]
