@@ -17,7 +17,18 @@ from fusion_eval.metrics.base import Metric
 ENTRY_POINT_GROUP = "fusion.metrics"
 
 _METRICS = {
+    "bleu_1": "fusion_eval.metrics.bleu:METRIC",
+    "bleu_2": "fusion_eval.metrics.bleu:METRIC",
+    "bleu_3": "fusion_eval.metrics.bleu:METRIC",
+    "bleu_4": "fusion_eval.metrics.bleu:METRIC",
+    "rouge_l": "fusion_eval.metrics.rouge_l:METRIC",
     "cider_d": "fusion_eval.metrics.cider_d:METRIC",
+    "distinct_1": "fusion_eval.metrics.diversity:METRIC",
+    "distinct_2": "fusion_eval.metrics.diversity:METRIC",
+    "vocabulary": "fusion_eval.metrics.diversity:METRIC",
+    "caption_length": "fusion_eval.metrics.diversity:METRIC",
+    "self_bleu": "fusion_eval.metrics.diversity:SELF_BLEU",
+    "cider_d_max": "fusion_eval.metrics.spider:CIDER_D_MAX",
     "error_probability": "fusion_eval.metrics.fense:ERROR_PROBABILITY",
     "fer": "fusion_eval.metrics.fense:FLUENCY_ERROR_RATE",
     "sbert_sim": "fusion_eval.metrics.fense:SENTENCE_SIMILARITY",
