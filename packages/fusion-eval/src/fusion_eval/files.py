@@ -1,11 +1,29 @@
-"""Atomic writes and hashes of files."""
+"""Atomic writes, hashes of files and the place of the user's cache."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """Return the folder that keeps tools and their results: ``$FUSION_CACHE``, or the platform's folder for caches.
+
+    It is the one that ``fusion_core.files.cache_dir`` names, so that all packages share it.
+    """
+    chosen = os.environ.get("FUSION_CACHE")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "fusion" / "fusion" / "Cache"
+    standard = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(standard).is_absolute():
+        return Path(standard) / "fusion"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "fusion"
 
 
 def sha256_file(path: Path) -> str:
