@@ -6,6 +6,7 @@ import json
 
 import jsonschema
 import pytest
+from fusion_eval.compare import compare
 from fusion_eval.schemas import ManifestRow
 from fusion_eval.schemas.__main__ import FILES, main
 from fusion_eval.scoring import score
@@ -35,8 +36,10 @@ def test_drift_is_found_and_named(tmp_path, capsys):
 def examples(references, predictions, events, run_card) -> dict[str, dict]:
     """A file of each kind, as it lies on disk."""
     scores = score(predictions, references, ["all"], events)
+    comparison = compare([predictions], [predictions], references, resamples=100)
     row = ManifestRow(id="a", path="audio/a.flac", split="test", status="ok", seconds=8.0)
     files = {
+        "comparison.schema.json": comparison,
         "predictions.schema.json": predictions,
         "references.schema.json": references,
         "run-card.schema.json": run_card,

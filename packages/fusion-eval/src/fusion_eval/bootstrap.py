@@ -14,7 +14,7 @@ document frequencies in CIDEr-D stay those of the whole scored set.
 Random numbers are numpy's PCG64, seeded by (seed, 0) for the resamples and by (seed, 1) for the changes of sides; equal
 seeds give equal resamples whatever the metrics and systems are.
 
-Legend: C clips, F columns, R resamples, V values.
+Legend: C clips, F columns, K of them one a mean, R resamples.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class SummedValues:
         """The columns of all parts."""
         return np.hstack([part.values_CF for part in self.parts])
 
-    def corpus(self, sums_F: Floats) -> Floats:
-        """Return the values, of shape (V, …), from sums of shape (…, F); one that does not exist is NaN."""
+    def corpus(self, sums_F: Floats) -> dict[str, Floats]:
+        """Return the values by name, of shape (…), from sums of shape (…, F); one that does not exist is not finite."""
         found: dict[str, Floats] = {}
         start = 0
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -69,16 +69,29 @@ class SummedValues:
                 stop = start + part.values_CF.shape[1]
                 found |= part.corpus(sums_F[..., start:stop])
                 start = stop
-        return np.stack([found[name] for name in self.names])
+        return {name: found[name] for name in self.names}
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The values of a system: of all clips, of each resample, and with each clip left out."""
+    """A value of all clips, of each resample, and with each clip left out; one that does not exist is NaN.
 
-    estimate_V: Floats
-    draws_VR: Floats
-    jackknife_VC: Floats
+    ``scale`` is the size of the numbers that it was computed from: what is far smaller is rounding.
+    """
+
+    estimate: float
+    draws_R: Floats
+    jackknife_C: Floats
+    scale: float
+
+    def minus(self, other: Draws) -> Draws:
+        """Return the differences to another value in the same resamples."""
+        return Draws(
+            self.estimate - other.estimate,
+            self.draws_R - other.draws_R,
+            self.jackknife_C - other.jackknife_C,
+            max(self.scale, other.scale),
+        )
 
 
 @dataclass(frozen=True)
@@ -95,10 +108,10 @@ class Uncertainty:
     undefined: int
 
 
-def means(names: Sequence[str], values_CV: Floats) -> SufficientStatistics:
+def means(names: Sequence[str], values_CK: Floats) -> SufficientStatistics:
     """Return the statistics of means over the clips that a value applies to; elsewhere it is NaN."""
-    applies_CV = np.isfinite(values_CV)
-    columns = np.hstack([np.where(applies_CV, values_CV, 0.0), applies_CV])
+    applies_CK = np.isfinite(values_CK)
+    columns = np.hstack([np.where(applies_CK, values_CK, 0.0), applies_CK])
     count = len(names)
 
     def corpus(sums_F: Floats) -> dict[str, Floats]:
@@ -107,85 +120,91 @@ def means(names: Sequence[str], values_CV: Floats) -> SufficientStatistics:
     return SufficientStatistics((*names, *(f"{name}_applies" for name in names)), columns, corpus)
 
 
-def bootstrap(systems: Sequence[SummedValues], resamples: int = RESAMPLES, seed: int = 0) -> list[Draws]:
-    """Return the values of each system in the same resamples of the clips.
+def check_resampling(resamples: int, seed: int) -> None:
+    """Refuse a number of resamples that gives no interval, and a seed that numpy does not take.
 
     Raises:
         ConfigError: there are too few resamples, or the seed is negative.
     """
-    columns = [system.columns for system in systems]
-    draws = _count_draws(len(columns[0]), resamples, _generator(resamples, seed, _DRAWS))
-    sums_RF = _sum(np.hstack(columns), draws, resamples)
-    ends = np.cumsum([own_CF.shape[1] for own_CF in columns])[:-1]
-    found = []
-    for system, own_CF, own_RF in zip(systems, columns, np.split(sums_RF, ends, axis=1), strict=True):
-        total_F = own_CF.sum(axis=0)
-        found.append(Draws(system.corpus(total_F), system.corpus(own_RF), system.corpus(total_F - own_CF)))
-    return found
-
-
-def change_sides(a: SummedValues, b: SummedValues, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Return the differences a - b, of shape (V, R), after each clip kept or changed its side at random.
-
-    Raises:
-        ConfigError: there are too few resamples, or the seed is negative.
-    """
-    a_CF, b_CF = a.columns, b.columns
-    keeps = _draw_keeps(len(a_CF), resamples, _generator(resamples, seed, _SIDES))
-    kept_RF = _sum(a_CF - b_CF, keeps, resamples)
-    return a.corpus(b_CF.sum(axis=0) + kept_RF) - b.corpus(a_CF.sum(axis=0) - kept_RF)
-
-
-def uncertainty(estimate: float, draws_R: Floats, jackknife_C: Floats, scale: float) -> Uncertainty | None:
-    """Return how far a value would move with other clips; None where no resample has one.
-
-    Args:
-        estimate: the value over all clips.
-        draws_R: the value in each resample.
-        jackknife_C: the value with each clip left out.
-        scale: the size of the numbers it was computed from; what is far smaller is rounding.
-    """
-    defined = _defined(draws_R)
-    if not len(defined):
-        return None
-    tail = (1 - CONFIDENCE) / 2
-    levels = [tail, 1 - tail]
-    accelerated = _accelerate(levels, estimate, defined, _defined(jackknife_C), _TIE * scale)
-    found = np.quantile(defined, levels + (accelerated or [])).tolist()
-    return Uncertainty(
-        standard_error=float(defined.std(ddof=1)),
-        percentile=(found[0], found[1]),
-        bca=(found[2], found[3]) if accelerated else None,
-        undefined=len(draws_R) - len(defined),
-    )
-
-
-def p_recentred(estimate: float, draws_R: Floats, scale: float) -> float:
-    """Return the two-sided p of no difference, from bootstrap differences moved to centre on 0."""
-    return _p(estimate, _defined(draws_R) - estimate, scale)
-
-
-def p_sign_flip(estimate: float, draws_R: Floats, scale: float) -> float:
-    """Return the two-sided p of no difference, from differences after clips changed sides."""
-    return _p(estimate, _defined(draws_R), scale)
-
-
-def histogram(draws_R: Floats, bins: int) -> tuple[float, float, list[int]]:
-    """Return the ends of the range of the values, and how many lie in each of its equal parts."""
-    defined = _defined(draws_R)
-    low, high = float(defined.min()), float(defined.max())
-    if low == high:
-        return low, high, [len(defined)]
-    counts, _ = np.histogram(defined, bins=bins, range=(low, high))
-    return low, high, counts.tolist()
-
-
-def _generator(resamples: int, seed: int, stream: int) -> np.random.Generator:
     if resamples < FEWEST_RESAMPLES:
         raise ConfigError(f"resamples: {resamples} are too few for an interval; take at least {FEWEST_RESAMPLES}.")
     if seed < 0:
         raise ConfigError(f"seed: {seed} is negative; take 0 or more.")
-    return np.random.default_rng([seed, stream])
+
+
+def bootstrap(systems: Sequence[SummedValues], resamples: int = RESAMPLES, seed: int = 0) -> list[dict[str, Draws]]:
+    """Return each system's values by name, all in the same resamples of the clips.
+
+    Raises:
+        ConfigError: there are too few resamples, or the seed is negative.
+    """
+    check_resampling(resamples, seed)
+    columns = [system.columns for system in systems]
+    counts = _count_draws(len(columns[0]), resamples, np.random.default_rng([seed, _DRAWS]))
+    sums_RF = _sum(np.hstack(columns), counts, resamples)
+    ends = np.cumsum([own_CF.shape[1] for own_CF in columns])[:-1]
+    found = []
+    for system, own_CF, own_RF in zip(systems, columns, np.split(sums_RF, ends, axis=1), strict=True):
+        total_F = own_CF.sum(axis=0)
+        estimates, draws, jackknives = map(system.corpus, (total_F, own_RF, total_F - own_CF))
+        found.append(
+            {
+                name: Draws(float(estimates[name]), draws[name], jackknives[name], abs(float(estimates[name])))
+                for name in system.names
+            }
+        )
+    return found
+
+
+def change_sides(a: SummedValues, b: SummedValues, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
+    """Return the differences a - b by name, each of shape (R,), after each clip kept or changed its side at random.
+
+    Raises:
+        ConfigError: there are too few resamples, or the seed is negative.
+    """
+    check_resampling(resamples, seed)
+    a_CF, b_CF = a.columns, b.columns
+    keeps = _draw_keeps(len(a_CF), resamples, np.random.default_rng([seed, _SIDES]))
+    kept_RF = _sum(a_CF - b_CF, keeps, resamples)
+    first, second = a.corpus(b_CF.sum(axis=0) + kept_RF), b.corpus(a_CF.sum(axis=0) - kept_RF)
+    return {name: first[name] - second[name] for name in a.names}
+
+
+def uncertainty(values: Draws) -> Uncertainty | None:
+    """Return how far a value would move with other clips; None where fewer than two resamples have one."""
+    defined_R = _defined(values.draws_R)
+    if len(defined_R) < 2:
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    levels = [tail, 1 - tail]
+    accelerated = _accelerate(levels, values, defined_R)
+    found = np.quantile(defined_R, levels + (accelerated or [])).tolist()
+    return Uncertainty(
+        standard_error=float(defined_R.std(ddof=1)),
+        percentile=(found[0], found[1]),
+        bca=(found[2], found[3]) if accelerated else None,
+        undefined=len(values.draws_R) - len(defined_R),
+    )
+
+
+def p_recentred(difference: Draws) -> float:
+    """Return the two-sided p of no difference, from bootstrap differences moved to centre on 0."""
+    return _p(difference, _defined(difference.draws_R) - difference.estimate)
+
+
+def p_sign_flip(difference: Draws, flips_R: Floats) -> float:
+    """Return the two-sided p of no difference, from the differences after clips changed sides."""
+    return _p(difference, _defined(flips_R))
+
+
+def histogram(draws_R: Floats, bins: int) -> tuple[float, float, list[int]]:
+    """Return the ends of the range of the values, and how many lie in each of its equal parts."""
+    defined_R = _defined(draws_R)
+    low, high = float(defined_R.min()), float(defined_R.max())
+    if low == high:
+        return low, high, [len(defined_R)]
+    counts, _ = np.histogram(defined_R, bins=bins, range=(low, high))
+    return low, high, counts.tolist()
 
 
 def _sum(columns_CF: Floats, weights: Iterator[tuple[slice, Integers]], resamples: int) -> Floats:
@@ -244,9 +263,7 @@ def _chunks(resamples: int) -> Iterator[slice]:
         yield slice(start, min(start + _CHUNK, resamples))
 
 
-def _accelerate(
-    levels: Sequence[float], estimate: float, draws_R: Floats, jackknife_C: Floats, tie: float
-) -> list[float] | None:
+def _accelerate(levels: Sequence[float], values: Draws, defined_R: Floats) -> list[float] | None:
     """Return the levels of the bootstrap distribution that BCa takes in place of these; None where it has none.
 
     With z_0 the normal quantile of the share of draws below the estimate, ties by half, and U_i the mean of the
@@ -254,22 +271,25 @@ def _accelerate(
 
         a = Σ U_i³ / 6 (Σ U_i²)^1.5 ,   level' = Φ(z_0 + (z_0 + z) / (1 - a (z_0 + z)))
     """
-    below = np.count_nonzero(draws_R < estimate - tie) + np.count_nonzero(draws_R <= estimate + tie)
-    share = below / (2 * len(draws_R))
+    tie = _TIE * values.scale
+    below = np.count_nonzero(defined_R < values.estimate - tie)
+    not_above = np.count_nonzero(defined_R <= values.estimate + tie)
+    share = (below + not_above) / (2 * len(defined_R))
+    jackknife_C = _defined(values.jackknife_C)
     if not 0 < share < 1 or not len(jackknife_C):
         return None
-    influence = jackknife_C.mean() - jackknife_C
-    spread = float(np.sum(influence**2)) ** 1.5
-    acceleration = float(np.sum(influence**3)) / (6 * spread) if spread > 0 else 0.0
+    influence_C = jackknife_C.mean() - jackknife_C
+    spread = float(np.sum(influence_C**2)) ** 1.5
+    acceleration = float(np.sum(influence_C**3)) / (6 * spread) if spread > 0 else 0.0
     normal = NormalDist()
     bias = normal.inv_cdf(share)
     shifted = [bias + normal.inv_cdf(level) for level in levels]
     return [normal.cdf(bias + z / (1 - acceleration * z)) for z in shifted]
 
 
-def _p(estimate: float, null_R: Floats, scale: float) -> float:
-    """Return (1 + k) / (1 + R), where k draws under the null lie at least as far from 0 as the estimate."""
-    extreme = np.count_nonzero(np.abs(null_R) >= abs(estimate) - _TIE * scale)
+def _p(difference: Draws, null_R: Floats) -> float:
+    """Return (1 + k) / (1 + R), where k draws under the null lie at least as far from 0 as the difference."""
+    extreme = np.count_nonzero(np.abs(null_R) >= abs(difference.estimate) - _TIE * difference.scale)
     return (1 + int(extreme)) / (1 + len(null_R))
 
 

@@ -70,7 +70,7 @@ def captions(
         read_predictions(predictions, truth),
         truth,
         metrics=names,
-        events=_read_events(events, references),
+        events=read_events(events, references),
         allow_missing=allow_missing,
         resources=Resources(
             document_frequency=read_document_frequency(document_frequency),
@@ -85,7 +85,7 @@ def captions(
         raise typer.Exit(4)
 
 
-def _read_events(events: Path | None, references: Path) -> SceneEvents | None:
+def read_events(events: Path | None, references: Path) -> SceneEvents | None:
     """Read the event graphs: of the file given, or of events/<split>.json where the references lie in references/."""
     from fusion_eval.schemas.events import SceneEvents
 

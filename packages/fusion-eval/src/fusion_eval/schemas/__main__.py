@@ -12,9 +12,11 @@ from pathlib import Path
 
 from fusion_eval.files import write_atomic
 from fusion_eval.schemas import ManifestRow, Predictions, Record, References, RunCard, SceneEvents, Scores
+from fusion_eval.schemas.comparison import Comparison
 from fusion_eval.schemas.rerank import TunedWeights
 
 FILES: dict[str, type[Record]] = {
+    "comparison.schema.json": Comparison,
     "manifest-row.schema.json": ManifestRow,
     "predictions.schema.json": Predictions,
     "references.schema.json": References,
