@@ -122,7 +122,7 @@ def test_a_program_that_hangs_is_killed_and_the_line_is_named():
         """,
         answer_seconds=0.5,
     )
-    with pytest.raises(ToolError, match="no answer in 0.5 s") as caught:
+    with pytest.raises(ToolError, match=r"no answer in 0\.5 s") as caught:
         tool.ask(["good", "slow"])
     assert caught.value.index == 1
     assert tool.ask(["good"]) == ["fine"]

@@ -27,6 +27,7 @@ WHEEL_COMMAND = "pip install 'fusion-eval[aac]'"
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 _LOOK_SECONDS = 0.2
 _SHOWN_CHARACTERS = 300
+_NAMED = 3  # files that a message names
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def require(tool: str) -> list[Path]:
     places = {artifact.name: artifact.found for artifact in artifacts_of(tool)}
     missing = [name for name, place in places.items() if place is None]
     if missing:
-        raise MissingAssetError(f"{tool.upper()} needs {', '.join(missing)}; run '{mend(artifacts_of(tool))}'.")
+        named = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
+        raise MissingAssetError(f"{tool.upper()} needs {named}; run '{mend(artifacts_of(tool))}'.")
     return [place for place in places.values() if place is not None]
 
 
@@ -167,14 +169,26 @@ def check(artifact: Artifact) -> Finding:
     return Finding(artifact.name, artifact.tool, artifact.size, "ok", str(place))
 
 
-def findings() -> list[Finding]:
-    """Look for every file by size alone, which costs no time."""
-    return [
-        Finding(artifact.name, artifact.tool, artifact.size, "ok", str(artifact.found))
-        if artifact.found is not None
-        else Finding(artifact.name, artifact.tool, artifact.size, "missing", f"run '{mend([artifact])}'")
-        for artifact in ARTIFACTS
-    ]
+@dataclass(frozen=True)
+class ToolFinding:
+    """Whether a tool is there: what it is for, and where it is or how to get it."""
+
+    name: str
+    purpose: str
+    present: bool
+    detail: str
+
+
+def findings() -> list[ToolFinding]:
+    """Look for the tools by the sizes of their files, which costs no time."""
+    found = []
+    for tool, name, purpose in (("meteor", "METEOR 1.5", "meteor"), ("spice", "SPICE 1.0", "spice and SPIDEr")):
+        try:
+            folders = dict.fromkeys(str(path.parent) for path in require(tool))
+            found.append(ToolFinding(name, purpose, True, ", ".join(folders)))
+        except MissingAssetError as error:
+            found.append(ToolFinding(name, purpose, False, str(error)))
+    return found
 
 
 def provide(source: Path | None = None, progress: Callable[[int, int], object] | None = None) -> list[Artifact]:
@@ -242,10 +256,9 @@ def _fetch(wanted: Sequence[Artifact], progress: Callable[[int, int], object]) -
     """
     maven = shutil.which("mvn")
     if maven is None:
-        folders = "a folder that has them (--from DIR)"
         raise MissingAssetError(
             f"Maven (mvn) is not installed, and it fetches {', '.join(one.name for one in wanted)}; install it, as by"
-            f" 'apt install maven', 'brew install maven' or 'conda install maven', or give {folders}."
+            " 'apt install maven' or 'conda install maven', or give a folder that has them (--from DIR)."
         )
     staging = java_folder() / "maven"
     output = staging / "files"
@@ -280,14 +293,14 @@ def _watch(
     total = sum(artifact.size for artifact in wanted)
     while process.poll() is None:
         time.sleep(_LOOK_SECONDS)
-        done = 0
-        for artifact in wanted:
-            sizes = []
-            for path in repository.rglob(f"*{artifact.name}*"):
-                with contextlib.suppress(OSError):
-                    sizes.append(path.stat().st_size)
-            done += min(max(sizes, default=0), artifact.size)
-        progress(done, total)
+        sizes = dict.fromkeys((artifact.name for artifact in wanted), 0)
+        for folder, _, names in os.walk(repository):
+            for name in names:
+                whole = name[: name.find(".jar") + len(".jar")].lstrip(".")  # a part has something before or behind
+                if whole in sizes:
+                    with contextlib.suppress(OSError):
+                        sizes[whole] = max(sizes[whole], (Path(folder) / name).stat().st_size)
+        progress(sum(min(sizes[artifact.name], artifact.size) for artifact in wanted), total)
 
 
 def _project(wanted: Sequence[Artifact]) -> str:

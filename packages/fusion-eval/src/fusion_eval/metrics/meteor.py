@@ -82,6 +82,11 @@ class Meteor:
     ) -> None:
         self.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """The running processes."""
+        return [process.pid for process in self._pool if process.pid is not None]
+
     def close(self) -> None:
         """End the processes; they start again when they are needed."""
         for process in self._pool:
