@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fusion_cli.evaluate import app
+from fusion_cli.evaluation import app
 from fusion_eval.errors import ConfigError, DataError
 from fusion_eval.schemas import Scores
 from typer.testing import CliRunner

@@ -14,3 +14,8 @@ stderr = Console(stderr=True, highlight=False)
 def print_json(value: Any) -> None:
     """Print a value as JSON on the output stream, keys in their order, without colours or wrapping."""
     stdout.out(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def notify(sentence: str) -> None:
+    """Print a note on the error stream, as it is."""
+    stderr.print(sentence, markup=False, soft_wrap=True)

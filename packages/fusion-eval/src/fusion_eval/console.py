@@ -62,14 +62,14 @@ def _score(options: argparse.Namespace) -> int:
     from fusion_eval.columns import read_columns
     from fusion_eval.metrics.base import Resources
     from fusion_eval.metrics.document_frequency import DocumentFrequency
-    from fusion_eval.readers import read_predictions, read_references
+    from fusion_eval.readers import read_together
     from fusion_eval.scoring import score
 
-    references = read_references(options.references)
+    (predictions,), references = read_together([options.predictions], options.references, _notify)
     names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     frequency = options.document_frequency
     scores = score(
-        read_predictions(options.predictions, references),
+        predictions,
         references,
         metrics=names,
         allow_missing=options.allow_missing,
@@ -107,12 +107,12 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _compare(options: argparse.Namespace) -> int:
     from fusion_eval.compare import compare
-    from fusion_eval.readers import read_predictions, read_references
+    from fusion_eval.readers import read_together
 
-    references = read_references(options.references)
+    predictions, references = read_together([*options.a, *options.b], options.references, _notify)
     comparison = compare(
-        [read_predictions(path, references) for path in options.a],
-        [read_predictions(path, references) for path in options.b],
+        predictions[: len(options.a)],
+        predictions[len(options.a) :],
         references,
         metrics=[name.strip() for name in options.metrics.split(",") if name.strip()],
         resamples=options.resamples,
@@ -160,3 +160,7 @@ def _list_metrics(_: argparse.Namespace) -> int:
     for metric in metrics:
         print(f"{metric.name:{width}}  {metric.summary}{' (oracle)' if metric.oracle else ''}")
     return 0
+
+
+def _notify(sentence: str) -> None:
+    print(sentence, file=sys.stderr)

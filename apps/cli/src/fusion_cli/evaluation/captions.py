@@ -61,13 +61,15 @@ def captions(
     """
     from fusion_eval.columns import read_columns
     from fusion_eval.metrics.base import Resources
-    from fusion_eval.readers import read_predictions, read_references
+    from fusion_eval.readers import read_together
     from fusion_eval.scoring import score
 
-    truth = read_references(references)
+    from fusion_cli.console import notify
+
+    (found,), truth = read_together([predictions], references, notify)
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     scores = score(
-        read_predictions(predictions, truth),
+        found,
         truth,
         metrics=names,
         events=read_events(events, references),

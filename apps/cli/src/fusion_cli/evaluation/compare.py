@@ -133,9 +133,9 @@ def _show(found: Comparison, as_json: bool) -> None:
             " p: two-sided, of no difference, by bootstrap and by sign flips; not corrected for several metrics.",
             style="dim",
         )
-    for name, one in found.metrics.items():
-        if one.reason is not None:
-            stderr.print(f"{name} has no interval: {one.reason}", style="yellow", markup=False)
+    for reason in dict.fromkeys(one.reason for one in found.metrics.values() if one.reason is not None):
+        names = ", ".join(name for name, one in found.metrics.items() if one.reason == reason)
+        stderr.print(f"No interval of {names}: {reason}", style="yellow", markup=False)
     for name, reason in found.unavailable.items():
         stderr.print(f"{name}: {reason}", style="yellow", markup=False)
     if found.oracle:
@@ -162,8 +162,8 @@ def _differences(found: Comparison) -> Any:
         table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
     for name, one in found.metrics.items():
         label = f"{name} (oracle)" if name in found.oracle else name
-        values = (f"{one.a.value:.4f}", f"{one.b.value:.4f}", f"{one.difference.value:+.4f}")
-        table.add_row(label, *values, *_judgement(one))
+        numbers = (_number(one.a.value), _number(one.b.value), _number(one.difference.value, "+"))
+        table.add_row(label, *numbers, *_judgement(one))
     return table
 
 
@@ -177,7 +177,12 @@ def _judgement(one: MetricComparison) -> tuple[str, str, str]:
 
 def _interval(spread: Spread) -> str:
     interval = spread.bca or spread.percentile
-    return f"{'' if spread.bca else '~ '}{interval.low:+.4f} {interval.high:+.4f}"
+    return f"{'' if spread.bca else '~ '}{_number(interval.low, '+')} {_number(interval.high, '+')}"
+
+
+def _number(value: float, sign: str = "-") -> str:
+    """Return a number in at most four decimals, of large ones in fewer, so that the table fits 80 columns."""
+    return f"{value:{sign}.{4 if abs(value) < 10 else 2}f}"
 
 
 def _over_seeds(found: Comparison) -> Any:
@@ -192,15 +197,15 @@ def _over_seeds(found: Comparison) -> Any:
         padding=(0, 1, 0, 0),
     )
     table.add_column("metric", no_wrap=True)
-    table.add_column(f"a, {len(found.a)} files", justify="right", no_wrap=True)
-    table.add_column(f"b, {len(found.b)} files", justify="right", no_wrap=True)
+    table.add_column(f"a, n = {len(found.a)}", justify="right", no_wrap=True)
+    table.add_column(f"b, n = {len(found.b)}", justify="right", no_wrap=True)
     for name, one in found.metrics.items():
         table.add_row(name, _mean(one.a.seeds), _mean(one.b.seeds))
     return table
 
 
 def _mean(seeds: SeedSpread) -> str:
-    return f"{seeds.mean:.4f}" + (f" ± {seeds.stdev:.4f}" if seeds.stdev is not None else "")
+    return _number(seeds.mean) + (f" ± {_number(seeds.stdev)}" if seeds.stdev is not None else "")
 
 
 def _name(files: Sequence[ComparedFile]) -> str:

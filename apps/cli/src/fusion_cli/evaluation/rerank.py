@@ -66,16 +66,14 @@ def tune_rerank(
 
     Example: fusion eval tune-rerank --predictions predictions/val.json --references references/val.json
     """
-    from fusion_eval.readers import read_references
-    from fusion_eval.schemas.predictions import Predictions
+    from fusion_eval.readers import read_together
     from fusion_eval.tune_rerank import tune_rerank as tune
     from rich.table import Table
 
-    from fusion_cli.console import print_json, stderr, stdout
+    from fusion_cli.console import notify, print_json, stderr, stdout
 
-    tuned = tune(
-        Predictions.read(predictions), read_references(references), metric, read_document_frequency(document_frequency)
-    )
+    (found,), truth = read_together([predictions], references, notify)
+    tuned = tune(found, truth, metric, read_document_frequency(document_frequency))
     tuned.write(out)
     if as_json:
         print_json(tuned.model_dump(mode="json"))
@@ -112,14 +110,14 @@ def _show(before: Predictions, after: Predictions, weights: RerankWeights, out: 
     from fusion_cli.console import print_json, stderr, stdout
 
     candidates = [[one.text for one in item.candidates or ()] for item in before.items]
+    alike = [value for value in self_bleu(candidates) if value is not None]
     pairs = list(zip(before.items, after.items, strict=True))
     summary = {
         "clips": len(pairs),
         "captions_changed": sum(old.caption != new.caption for old, new in pairs),
         "candidates_per_clip": sum(map(len, candidates)) / len(candidates),
         "different_candidates_per_clip": sum(len(set(texts)) for texts in candidates) / len(candidates),
-        "self_bleu": self_bleu(candidates)[0],
-    }
+    } | ({"self_bleu": sum(alike) / len(alike)} if alike else {})
     if as_json:
         print_json(summary | {"weights": weights.model_dump(mode="json")})
     else:

@@ -1,0 +1,17 @@
+"""``fusion bench``: the ratios that the project promises, each measured in one run. One file a command."""
+
+from __future__ import annotations
+
+import typer
+
+from fusion_cli.bench.caption_metrics import metrics
+
+app = typer.Typer(help="Measure the ratios that the project promises.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Measure the ratios that the project promises, each side in the same run on the same captions."""
+
+
+app.command()(metrics)
