@@ -141,6 +141,11 @@ def tokenize_all(texts: Iterable[str]) -> list[list[str]]:
     return [tokenize(text) for text in texts]
 
 
+def forget_words() -> None:
+    """Forget the words that were scanned, so that the next caption takes as long as the first; for timings."""
+    _scan.cache_clear()
+
+
 @lru_cache(maxsize=1 << 16)
 def _scan(piece: str, ends_sentence: bool = False, before_number: bool = False) -> tuple[str, ...]:
     """Return the tokens of a piece of text without white space, given what follows the piece."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,11 @@ def make_captions(seed: int = 0) -> BenchCaptions:
         "".join(generator.choice(letters) + generator.choice("aeiou") for _ in range(generator.randint(1, 4)))
         for _ in range(_VOCABULARY)
     ]
-    weights = [1 / rank for rank in range(1, _VOCABULARY + 1)]
+    weights = list(accumulate(1 / rank for rank in range(1, _VOCABULARY + 1)))
 
     def write() -> str:
-        return " ".join(generator.choices(words, weights, k=generator.randint(_WORDS // 2, _WORDS * 3 // 2)))
+        length = generator.randint(_WORDS // 2, _WORDS * 3 // 2)
+        return " ".join(generator.choices(words, cum_weights=weights, k=length))
 
     return _with_samples(
         "made captions of AudioCaps' numbers and lengths",

@@ -59,7 +59,7 @@ def _spider_max(clips: ScoredClips) -> MetricValues:
     from fusion_eval.metrics.spice import spice
 
     texts, owners = _candidates(clips)
-    scores = spice(texts, [clips.references[owner] for owner in owners])
+    scores = spice(texts, [clips.references[owner] for owner in owners], clips.resources.workers)
     spiders = (_cider_d(clips, texts, owners) + np.asarray(scores)) / 2
     settings: dict[str, JsonValue] = {"parts": ["cider_d", "spice"], "chosen": "by the references", "df": _df(clips)}
     return _mean_of_clips("spider_max", _best(spiders, owners, len(clips.ids)), settings)
