@@ -168,6 +168,24 @@ def test_a_huge_caption_is_scored():
     assert bleu([huge], [["rain falls", "a dog barks"]])[1]["bleu_1"][0] == pytest.approx(precision)
 
 
+@given(st.lists(st.tuples(st.text(), st.lists(st.text(), min_size=1, max_size=3)), min_size=1, max_size=4))
+@settings(max_examples=50)
+def test_any_text_has_scores(data):
+    captions, references = [pair[0] for pair in data], [pair[1] for pair in data]
+    values = [value for column in bleu(captions, references)[1].values() for value in column]
+    assert all(0 <= value <= 1 + 1e-12 for value in [*values, *rouge_l(captions, references)[1]])
+    clips = ScoredClips([str(number) for number in range(len(data))], captions, references)
+    assert all(math.isfinite(value) for value in DIVERSITY.compute(clips).corpus.values())
+
+
+def test_ten_thousand_clips_score_as_each_does_alone():
+    captions = [f"a dog barks {number % 7} times \0 \N{DOG FACE}" for number in range(10_000)]
+    references = [[f"a dog barks {number % 5} times", "the dog is barking"] for number in range(10_000)]
+    per_clip = bleu(captions, references)[1]["bleu_4"]
+    assert per_clip[9_999] == bleu(captions[9_999:], references[9_999:])[1]["bleu_4"][0]
+    assert len(rouge_l(captions, references)[1]) == 10_000
+
+
 @pytest.mark.parametrize("function", [bleu, rouge_l])
 @pytest.mark.parametrize(
     ("captions", "references", "message"),
