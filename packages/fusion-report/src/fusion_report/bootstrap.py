@@ -6,6 +6,7 @@ interval darker, the interval and the difference found as a bar with a dot, and 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,12 @@ def draw_bootstrap(comparison: Comparison, path: Path) -> None:
     first, second = _names(comparison)
     title = altair.TitleParams(
         f"{first} less {second}",
-        subtitle=f"{comparison.dataset} {comparison.split}: {comparison.n} clips, {comparison.resamples} resamples",
+        subtitle=[
+            f"{comparison.dataset} {comparison.split}: {comparison.n} clips, {comparison.resamples} resamples.",
+            "Dark with bar: 95% interval; dashed: no difference.",
+        ],
         anchor="start",
+        offset=12,
     )
     chart = (
         altair.concat(*panels, columns=PANELS_IN_A_ROW, title=title, spacing=12)
@@ -70,7 +75,7 @@ def _panel(title: str, one: MetricComparison) -> Any:
     y = altair.Y("count:Q", axis=None, scale=altair.Scale(domain=[-0.16 * highest, highest]))
     ends = [drawn.low, drawn.high, interval.low, interval.high, 0.0]
     scale = altair.Scale(domain=[min(ends), max(ends)], nice=True, zero=False)
-    axis = altair.Axis(title=None, tickCount=4, labelOverlap="parity", labelFlush=True)
+    axis = altair.Axis(title=None, tickCount=3, labelOverlap="parity")
     x = altair.X("low:Q", scale=scale, axis=axis)
     bars = (
         altair.Chart(bins)
@@ -113,11 +118,11 @@ def _bins(drawn: Histogram, interval: Interval) -> polars.DataFrame:
 
 
 def _say(one: MetricComparison, interval: Interval) -> str:
-    """Return the difference with its interval and p in words."""
-    p = one.difference.p
-    return f"{one.difference.value:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}]" + (
-        f", p = {p:.2g}" if p is not None else ""
-    )
+    """Return the difference with its interval and p, to the digits that the interval's width deserves."""
+    width = interval.high - interval.low
+    digits = min(6, max(0, 2 - math.floor(math.log10(width)))) if width > 0 else 4
+    numbers = f"{one.difference.value:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+    return f"{numbers}, p = {one.difference.p:.2g}" if one.difference.p is not None else numbers
 
 
 def _label(comparison: Comparison, name: str) -> str:
