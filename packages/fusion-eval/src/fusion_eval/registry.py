@@ -17,6 +17,7 @@ from fusion_eval.metrics.base import Metric
 ENTRY_POINT_GROUP = "fusion.metrics"
 
 _METRICS = {
+    "bleu": "fusion_eval.metrics.bleu:METRIC",
     "bleu_1": "fusion_eval.metrics.bleu:METRIC",
     "bleu_2": "fusion_eval.metrics.bleu:METRIC",
     "bleu_3": "fusion_eval.metrics.bleu:METRIC",
