@@ -71,7 +71,7 @@ def _provide(source: Path | None) -> None:
     with Progress(*columns, console=stderr, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("files", total=None)
         fetched = provide(source, lambda done, total: bar.update(task, completed=done, total=total))
-    stderr.print(f"{len(fetched)} files provided." if fetched else "Nothing was missing.")
+    stderr.print(f"Provided: {', '.join(one.name for one in fetched)}." if fetched else "Nothing was missing.")
 
 
 def _show(found: list[Finding], java: str | None, detail: str, as_json: bool) -> None:
