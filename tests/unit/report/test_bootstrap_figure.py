@@ -10,9 +10,9 @@ from fusion_report.bootstrap import draw_bootstrap
 HASH = "0" * 64
 
 
-def _metric(value: float, **difference) -> dict:
+def _metric(value: float, difference: dict | None = None) -> dict:
     side = {"value": value, "seeds": {"values": [value], "mean": value}}
-    return {"a": side, "b": side, "difference": {"value": 0.0} | difference}
+    return {"a": side, "b": side, "difference": difference or {"value": 0.0}}
 
 
 def _spread(low: float, high: float) -> dict:
@@ -53,9 +53,9 @@ DRAWN = {
 def comparison() -> Comparison:
     same = {"value": 0.0, "spread": _spread(0.0, 0.0), "p": 1.0, "histogram": {"low": 0, "high": 0, "counts": [100]}}
     return _comparison(
-        cider_d=_metric(0.7, **DRAWN),
-        cider_d_max=_metric(0.9, **DRAWN),
-        rouge_l=_metric(0.4, **same),
+        cider_d=_metric(0.7, DRAWN),
+        cider_d_max=_metric(0.9, DRAWN),
+        rouge_l=_metric(0.4, same),
         vocabulary=_metric(300.0) | {"reason": "no sum"},
     )
 

@@ -35,7 +35,7 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 FEWEST_RESAMPLES = 100
 
-_CHUNK = 256  # resamples handled together, so that their counts stay in the processor's cache
+_CHUNK = 64  # resamples handled together, so that their counts stay in the processor's cache
 _EXACT = 2**24  # whole numbers below it are exact in single precision
 _TIE = 1e-12  # differences between values that are smaller than this share of them are rounding
 _DRAWS, _SIDES = 0, 1  # streams of random numbers
@@ -223,7 +223,8 @@ def _sum(columns_CF: Floats, weights: Iterator[tuple[slice, Integers]], resample
     for chunk, weights_RC in weights:
         sums_FR[:middle, chunk] = whole_FC @ weights_RC.astype(np.float32).T
         sums_FR[middle:, chunk] = other_FC @ weights_RC.astype(np.float64).T
-    return sums_FR[np.argsort(order)[places]].T
+    sums_RF: Floats = sums_FR[np.argsort(order)[places]].T
+    return sums_RF
 
 
 def _distinct(columns_CF: Floats) -> tuple[Floats, list[int]]:
@@ -237,7 +238,9 @@ def _distinct(columns_CF: Floats) -> tuple[Floats, list[int]]:
 def _are_whole(columns_FC: Floats) -> npt.NDArray[np.bool_]:
     """Return of which columns every sum of as many clips, drawn with replacement, is exact in single precision."""
     largest_F = np.abs(columns_FC).max(axis=1, initial=0.0)
-    return np.all(columns_FC == np.rint(columns_FC), axis=1) & (largest_F * columns_FC.shape[1] < _EXACT)
+    small_F = largest_F * columns_FC.shape[1] < _EXACT
+    whole_F: npt.NDArray[np.bool_] = small_F & np.all(columns_FC == np.rint(columns_FC), axis=1)
+    return whole_F
 
 
 def _count_draws(clips: int, resamples: int, generator: np.random.Generator) -> Iterator[tuple[slice, Integers]]:

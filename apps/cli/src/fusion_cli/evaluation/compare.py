@@ -13,7 +13,6 @@ from fusion_cli.evaluation.captions import read_events
 from fusion_cli.evaluation.rerank import read_document_frequency
 
 if TYPE_CHECKING:
-    import click
     from fusion_eval.schemas.comparison import ComparedFile, Comparison, MetricComparison, SeedSpread, Spread
 
 SIDES = ("--a", "--b")
@@ -22,7 +21,7 @@ SIDES = ("--a", "--b")
 class SeveralFiles(TyperCommand):
     """A command in which several files may follow ``--a`` and ``--b``: ``--a P0.json P1.json``."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments, the option said again before each further file."""
         return super().parse_args(ctx, say_again(args, SIDES))
 
@@ -114,7 +113,7 @@ def compare(
     for what, path in (("Comparison", out), ("Plot", plot)):
         if path is not None:
             stderr.print(f"{what}: {path}", soft_wrap=True)
-    if "all" not in names and found.unavailable:
+    if any(name in found.unavailable for name in names):
         raise typer.Exit(4)
 
 
