@@ -93,8 +93,13 @@ def _weights() -> list[Finding]:
 def _tools() -> list[Finding]:
     import shutil
 
+    from fusion_eval import fense_assets, provision
+
     java = shutil.which("java")
-    return [Finding("java", "METEOR and SPICE", java is not None, java or "install a Java runtime, 8 or newer")]
+    mend = "install a Java runtime, 8 or newer"
+    tools = [Finding("java", "METEOR and SPICE", java is not None, java or mend)]
+    tools += [Finding(one.name, one.purpose, one.present, one.detail) for one in provision.findings()]
+    return tools + [Finding(*one) for one in fense_assets.findings()]
 
 
 def _machine() -> Finding:

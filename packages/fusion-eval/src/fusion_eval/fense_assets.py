@@ -49,10 +49,19 @@ def find_asset(name: str, folder: Path | None = None) -> Path:
             return place
     where = f"in {folder}" if folder is not None else "in no cache"
     raise MissingAssetError(
-        f"{name}, {asset.purpose} of FENSE, is {where}; on a machine with internet run aac-metrics-download"
-        f"{' and load the model once' if asset.repository else ''}, then copy it to a folder as {name} and name that"
-        " folder with --assets."
+        f"{name} is {where}; run aac-metrics-download where there is internet, or name a folder that holds it: --assets."
     )
+
+
+def findings(folder: Path | None = None) -> list[tuple[str, str, bool, str]]:
+    """Return of each asset its name, what it is for, whether it is there, and where, or how to provide it."""
+    found = []
+    for asset in ASSETS:
+        try:
+            found.append((asset.name, f"FENSE: {asset.purpose}", True, str(find_asset(asset.name, folder))))
+        except MissingAssetError as error:
+            found.append((asset.name, f"FENSE: {asset.purpose}", False, str(error)))
+    return found
 
 
 def check_detector(path: Path) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from fusion_cli.evaluation.captions import captions
+from fusion_cli.evaluation.compare import SeveralFiles, compare
 from fusion_cli.evaluation.document_frequency import document_frequency
 from fusion_cli.evaluation.rerank import rerank, tune_rerank
+from fusion_cli.evaluation.setup import setup
 
 app = typer.Typer(help="Score captions, compare systems, rerank candidates.", no_args_is_help=True)
 
@@ -17,6 +19,8 @@ def _group() -> None:
 
 
 app.command()(captions)
+app.command(cls=SeveralFiles)(compare)
 app.command()(rerank)
 app.command("tune-rerank")(tune_rerank)
 app.command("document-frequency")(document_frequency)
+app.command()(setup)
