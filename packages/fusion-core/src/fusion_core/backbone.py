@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion_core.context import FusionContext
+from fusion_core.errors import ConfigError
 from fusion_core.freeze import freeze
 from fusion_core.prompt import Prompt
 
@@ -65,6 +66,7 @@ class Backbone:
         self.identity = identity
         self.decoder = model.get_decoder()
         self.blocks: nn.ModuleList = self.decoder.layers
+        self._holder: Any = None
         for index, block in enumerate(self.blocks):
             block.register_forward_pre_hook(partial(_enter_block, index), with_kwargs=True)
 
@@ -105,6 +107,34 @@ class Backbone:
         """Move the weights to a device and return this backbone."""
         self.model.to(device)
         return self
+
+    @property
+    def blocks_path(self) -> str:
+        """The name of the decoder's list of blocks within the model, such as ``model.layers``."""
+        path: str = next(name for name, module in self.model.named_modules() if module is self.blocks)
+        return path
+
+    def hold(self, system: Any) -> None:
+        """Reserve this backbone for a system that changes how it computes.
+
+        Raises:
+            ConfigError: another system holds it.
+        """
+        if self._holder is not system:
+            self.require_untouched()
+        self._holder = system
+
+    def release(self, system: Any) -> None:
+        """Give a backbone back that :meth:`hold` reserved."""
+        if self._holder is system:
+            self._holder = None
+
+    def require_untouched(self) -> None:
+        """Raise ConfigError where a system has changed how the backbone computes."""
+        if self._holder is not None:
+            raise ConfigError(
+                f"The backbone {self.identity.name} is attached to {self._holder.name!r}; detach that system first."
+            )
 
     def prompt(self, instruction: str = INSTRUCTION, slots: int = 0) -> Prompt:
         """Return the backbone's own chat prompt for an instruction.
@@ -165,7 +195,11 @@ class Backbone:
         """Measure the median RMS of the residual stream at the entrance of each site, on the bare prompt.
 
         Position 0 is left out: it is the attention sink, whose activations are far larger than the rest.
+
+        Raises:
+            ConfigError: a system is attached, so the backbone is not the frozen one.
         """
+        self.require_untouched()
         recorder = _ResidualRecorder(sites)
         self.hidden(torch.tensor([prompt.ids], device=self.device), fusion=recorder)
         return {

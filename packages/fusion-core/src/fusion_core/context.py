@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -38,3 +39,53 @@ def expand_to_beams(x_B: Tensor, batch: int) -> Tensor:
     if clips == 0 or batch % clips:
         raise ValueError(f"{batch} sequences cannot be shared out over {clips} clips")
     return x_B.repeat_interleave(batch // clips, dim=0)
+
+
+def group_by_clip(x_BSX: Tensor, clips: int) -> Tensor:
+    """Put the rows of a clip's beams one after another, x_CNX with N beams times S: for what is computed once a clip.
+
+    Raises:
+        ValueError: the number of rows is no multiple of ``clips``.
+    """
+    rows = x_BSX.shape[0]
+    if clips == 0 or rows % clips:
+        raise ValueError(f"{rows} sequences cannot be shared out over {clips} clips")
+    return x_BSX.reshape(clips, -1, x_BSX.shape[-1])
+
+
+class Unheard:
+    """The context of a system without an audio path: it adds nothing anywhere."""
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        """Return the stream as it is."""
+        return h_BSD
+
+
+class AdditionMeter:
+    """Measures ‖addition‖/‖stream‖ at each block that another context adds to; what is computed stays the same.
+
+    Args:
+        context: the context that is measured.
+        mask_BS: 1 at the positions that count; None for all.
+    """
+
+    def __init__(self, context: FusionContext, mask_BS: Tensor | None = None) -> None:
+        self.context = context
+        self.mask_BS = mask_BS
+        self._ratios: dict[int, Tensor] = {}
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        """Let the context add, and keep the median ratio over the positions."""
+        result_BSD = self.context.enter_block(block, h_BSD)
+        if result_BSD is not h_BSD:
+            with torch.no_grad():
+                stream_BSD = h_BSD.float()
+                added_BS = torch.linalg.vector_norm(result_BSD.float() - stream_BSD, dim=-1)
+                ratio_BS = added_BS / torch.linalg.vector_norm(stream_BSD, dim=-1).clamp_min(1e-12)
+                counted = ratio_BS.flatten() if self.mask_BS is None else ratio_BS[self.mask_BS.bool()]
+                self._ratios[block] = counted.median()
+        return result_BSD
+
+    def ratios(self) -> dict[int, float]:
+        """Return the ratio by block."""
+        return {block: float(ratio) for block, ratio in self._ratios.items()}

@@ -1,10 +1,11 @@
-"""Gates of the additive family: how large an addition is, and which audio token each text position takes.
+"""Gates of the fusion systems: how large an addition is, and which audio token each text position takes.
 
 Shapes: B batch, S text positions, K audio tokens, D backbone width.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -25,13 +26,27 @@ class ScalarGate(nn.Module):
         super().__init__()
         self.alpha = nn.Parameter(torch.tensor(float(initial), dtype=torch.float32))
 
-    def is_closed(self) -> bool:
-        """Tell whether α is exactly 0, so that the addition is to be skipped (0·NaN would be NaN)."""
-        return not bool(self.alpha)
+    @property
+    def strength(self) -> Tensor:
+        """α itself."""
+        return self.alpha
 
-    def penalty(self) -> Tensor:
-        """Return α²."""
-        return self.alpha.square()
+
+class TanhGate(nn.Module):
+    """The strength tanh(g) of a site, as Flamingo has it; 0 at the start unless told otherwise, in fp32.
+
+    Args:
+        initial: tanh(g) at the start, between -1 and 1.
+    """
+
+    def __init__(self, initial: float) -> None:
+        super().__init__()
+        self.opening = nn.Parameter(torch.tensor(math.atanh(initial), dtype=torch.float32))
+
+    @property
+    def strength(self) -> Tensor:
+        """tanh(g)."""
+        return self.opening.tanh()
 
 
 class TokenGate(nn.Module):

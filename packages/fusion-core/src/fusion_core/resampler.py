@@ -28,6 +28,8 @@ def resample_tokens(x_BTA: Tensor, mask_BT: Tensor, tokens: int, pooling: Poolin
     Raises:
         ValueError: a clip has no real frame.
     """
+    if x_BTA.is_meta:  # no values, hence no lengths: the shape alone
+        return x_BTA.new_empty(x_BTA.shape[0], tokens, x_BTA.shape[-1])
     frames_B = mask_BT.sum(dim=1)
     if int(frames_B.min()) < 1:
         raise ValueError("a clip without any frame cannot be resampled")

@@ -7,7 +7,8 @@ the audio adds at each site (at the token gates' starting value, 1/K) has a larg
     L = − Σ_sites mean_clips cos(d_site, t),     t = mean_refs mean_tokens E[token] − centre
 
 No backbone forward is needed, so 120 steps take some ten seconds; cross-entropy then starts with directions that mean something.
-The token gates and α do not move. References of the training split alone are used.
+Every system that hears gets this help: what counts is what its sites add to a neutral text state. Token gates, α, queries and
+keys do not move, nor do trained blocks of the backbone. References of the training split alone are used.
 
 Shapes: N clips, B batch, D backbone width.
 """
@@ -35,8 +36,11 @@ def align(
     A system whose additions have no fixed direction (it returns none) is left as it is.
     """
     device = backbone.device
+    parts = system.parts()
+    parameters = [parameter for part in ("projector", "adapters") for parameter in parts.get(part, [])]
+    if not parameters:
+        return 0.0, 0.0
     target_ND = caption_targets(backbone, examples).to(device)
-    parameters = [parameter for part in ("projector", "adapters") for parameter in system.parts()[part]]
     optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     generator = torch.Generator().manual_seed(examples.seed)
     curve: list[float] = []

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from fusion_core.backbone import Backbone
 from fusion_core.files import sha256_file
+from fusion_core.match import parameter_ratio
 from fusion_core.systems.base import WEIGHTS_FILE, FusionSystem
 from fusion_encoders.base import FrozenEncoder
 from fusion_eval.schemas import RunCard, Scores, counts_by_status
@@ -35,12 +36,14 @@ from fusion_eval.schemas.run_card import (
 from fusion_train.config import RunSettings
 from fusion_train.datasets.base import PreparedDataset
 from fusion_train.loop import Progress
+from fusion_train.model import reference_config
 
 PACKAGES = (
     "torch",
     "torchaudio",
     "transformers",
     "accelerate",
+    "peft",
     "numpy",
     "scipy",
     "polars",
@@ -73,13 +76,9 @@ def write_run_card(path: Path, facts: RunFacts) -> RunCard:
         command=facts.command,
         seed=facts.settings.seed,
         dataset=_dataset(facts.dataset),
-        encoder=EncoderCard(
-            name=facts.encoder.name,
-            weights_sha256=facts.encoder.weights_sha256,
-            preprocessing_sha256=facts.encoder.preprocessing_sha256,
-        ),
+        encoder=_encoder(facts),
         backbone=_backbone(facts.backbone, facts.system),
-        system=_system(facts.system),
+        system=_system(facts.system, facts.progress),
         training=_training(facts.settings, facts.backbone, facts.progress),
         decoding=DecodingCard(
             beams=facts.settings.decoding.beams,
@@ -87,9 +86,7 @@ def write_run_card(path: Path, facts: RunFacts) -> RunCard:
             length_penalty=facts.settings.decoding.length_penalty,
             candidates=facts.settings.decoding.beams,
         ),
-        parameters=ParameterTable(
-            parts=facts.system.parameter_table(), total=sum(facts.system.parameter_table().values())
-        ),
+        parameters=_parameters(facts),
         cost=_cost(facts.settings, facts.progress),
         hardware=_hardware(facts.backbone),
         packages=_packages(),
@@ -130,17 +127,35 @@ def _backbone(backbone: Backbone, system: FusionSystem) -> BackboneCard:
     )
 
 
-def _system(system: FusionSystem) -> SystemCard:
+def _encoder(facts: RunFacts) -> EncoderCard | None:
+    if facts.system.projector is None:
+        return None
+    return EncoderCard(
+        name=facts.encoder.name,
+        weights_sha256=facts.encoder.weights_sha256,
+        preprocessing_sha256=facts.encoder.preprocessing_sha256,
+    )
+
+
+def _parameters(facts: RunFacts) -> ParameterTable:
+    table = facts.system.parameter_table()
+    reference = reference_config(facts.settings, facts.backbone, facts.encoder.width)
+    ratio = None if reference is None else parameter_ratio(facts.system.name, facts.system.config, reference)
+    return ParameterTable(parts=table, total=sum(table.values()), ratio_to_reference=ratio)
+
+
+def _system(system: FusionSystem, progress: Progress) -> SystemCard:
     settings = system.settings()
     return SystemCard(
         name=system.name,
         config=settings,
-        sites=system.config.sites,
-        tokens=system.config.tokens,
-        projector_width=system.config.projector_width,
+        sites=settings.get("sites"),
+        tokens=settings.get("tokens"),
+        projector_width=settings.get("projector_width"),
         gate_init=settings.get("gate_init"),
-        final_gates=system.gate_values(),
-        residual_rms=system.residual_rms(),
+        final_gates=system.gate_values() or None,
+        addition_ratio={int(block): ratio for block, ratio in progress.addition_ratio.items()} or None,
+        residual_rms=system.residual_rms() or None,
     )
 
 

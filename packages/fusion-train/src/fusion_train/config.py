@@ -20,12 +20,14 @@ class Settings(BaseModel):
 
 
 class OptimiserSettings(Settings):
-    """AdamW by part: the projector, the adapters and the gates have learning rates of their own."""
+    """AdamW by part: each part of a system has a learning rate of its own."""
 
     projector_lr: float = Field(2e-4, gt=0)
     adapter_lr: float = Field(1e-4, gt=0)
     gate_lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0, description="On matrices of projector and adapters; never on gates.")
+    lora_lr: float = Field(1e-3, gt=0, description="Low-rank adapters on the backbone.")
+    backbone_lr: float = Field(1e-4, gt=0, description="Blocks of the backbone that train.")
+    weight_decay: float = Field(0.01, ge=0, description="On matrices; never on gates, biases and norms.")
     gate_penalty: float = Field(1e-4, ge=0, description="Factor of the sum of squared gates in the loss.")
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
 
@@ -72,7 +74,10 @@ class RunSettings(Settings):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bf16 where the machine has it natively."
     )
-    system: dict[str, Any] = Field({}, description="Options of the system, such as sites: [12, 24].")
+    reference: dict[str, Any] = Field(
+        {}, description="Options of the additive system; others are matched to it and take from it what they share."
+    )
+    system: dict[str, Any] = Field({}, description="Options of the system that is trained, such as sites: [12, 24].")
     batch: int = Field(16, ge=1, description="Clips of one forward pass.")
     accumulate: int = Field(1, ge=1, description="Forward passes of one optimiser step.")
     gradient_checkpointing: bool = False

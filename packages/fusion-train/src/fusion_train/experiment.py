@@ -37,6 +37,8 @@ from fusion_train.datasets.registry import default_root, parse_options, prepare_
 from fusion_train.examples import CaptionedClip, TrainingExamples
 from fusion_train.loop import Progress, Trainer, fit_statistics
 from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, build_backbone, build_system, save_settings
+from fusion_train.model_card import CARD_FILE as MODEL_CARD_FILE
+from fusion_train.model_card import render_model_card
 
 CARD_FILE = "run_card.json"
 SUBSETS_FILE = "subsets.json"
@@ -168,7 +170,8 @@ class Experiment:
                 adapter=folder / ADAPTER_FOLDER,
                 scores=scores,
             )
-            write_run_card(folder / CARD_FILE, facts)
+            card = write_run_card(folder / CARD_FILE, facts)
+            write_atomic(folder / ADAPTER_FOLDER / MODEL_CARD_FILE, render_model_card(card, scores).encode())
             journal.write("finished", scores={name: dict(one.metrics) for name, one in scores.items()})
         return scores
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from fusion_core.backbone import Backbone
+from fusion_core.context import AdditionMeter
 from fusion_core.errors import FusionError
 from fusion_core.files import write_atomic
 from fusion_core.journal import Journal
@@ -61,7 +62,8 @@ class Progress:
         best_step: when it was reached; None before the first evaluation.
         since_best: evaluations without a better one.
         stopped_early: whether patience ran out.
-        gates: gates by site at each logged step.
+        gates: gates by site at each evaluation.
+        addition_ratio: ‖addition‖/‖stream‖ by site, as last measured.
     """
 
     step: int = 0
@@ -73,6 +75,7 @@ class Progress:
     since_best: int = 0
     stopped_early: bool = False
     gates: list[dict[str, float]] = field(default_factory=list)
+    addition_ratio: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -149,7 +152,13 @@ class Trainer:
         best = self.folder / BEST_FILE
         if best.is_file():
             self.system.load_state_dict(load(best.read_bytes()))
-        self.journal.write("trained", step=self.progress.step, best_step=self.progress.best_step)
+        self.progress.addition_ratio = self._addition_ratio()
+        self.journal.write(
+            "trained",
+            step=self.progress.step,
+            best_step=self.progress.best_step,
+            addition_ratio=self.progress.addition_ratio,
+        )
         return self.progress
 
     def _remaining(self) -> Iterator[list[tuple[int, int]]]:
@@ -185,7 +194,8 @@ class Trainer:
             self.accelerator.backward(loss)
             total += float(loss.detach())
         penalty = self.settings.optimiser.gate_penalty * self.system.penalty()
-        self.accelerator.backward(penalty)
+        if penalty.requires_grad:  # a system without gates has none
+            self.accelerator.backward(penalty)
         norm = self.accelerator.clip_grad_norm_(self.system.parameters(), self.settings.optimiser.clip_norm)
         if not math.isfinite(total) or not math.isfinite(float(norm)):
             raise Diverged(
@@ -223,6 +233,7 @@ class Trainer:
         score = self.evaluate()
         progress = self.progress
         progress.gates.append({"step": progress.step, **gates})
+        progress.addition_ratio = self._addition_ratio()
         if score > progress.best_score:
             progress.best_score, progress.best_step, progress.since_best = score, progress.step, 0
             write_atomic(self.folder / BEST_FILE, self.system.adapter_bytes())
@@ -235,8 +246,24 @@ class Trainer:
             cider_d=score,
             best_step=progress.best_step,
             stopped_early=progress.stopped_early,
+            addition_ratio=progress.addition_ratio,
             seconds=round(time.perf_counter() - started, 3),
         )
+
+    @torch.no_grad()
+    def _addition_ratio(self) -> dict[str, float]:
+        """Measure ‖addition‖/‖stream‖ by site: the median over the positions of the first clips of the training split."""
+        if self.system.projector is None:
+            return {}
+        clips = range(min(self.settings.batch, len(self.examples.clips)))
+        batch = self.examples.collate([(clip, 0) for clip in clips]).to(self.backbone.device)
+        self.system.eval()
+        self.backbone.model.eval()
+        slots_BS = self.examples.prompt.slot_index(batch.ids_BS.shape[1])
+        context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
+        meter = AdditionMeter(context, batch.mask_BS)
+        self.backbone.hidden(batch.ids_BS, batch.mask_BS, fusion=meter)
+        return {str(block): round(ratio, 6) for block, ratio in meter.ratios().items()}
 
     def _save(self) -> None:
         state = {**vars(self.progress), "schedule": self.schedule.state_dict()}
@@ -264,11 +291,14 @@ def _stop_requested() -> Iterator[threading.Event]:
 
 
 def fit_statistics(system: FusionSystem, examples: TrainingExamples, chunk: int = 64) -> None:
-    """Measure mean and deviation of the resampled training frames and keep them in the system."""
+    """Measure mean and deviation of the resampled training frames and keep them in the system's projector, if it has one."""
+    projector = system.projector
+    if projector is None:
+        return
     tokens = []
-    device = next(system.parameters()).device
+    device = projector.mean_A.device
     for start in range(0, len(examples.clips), chunk):
         features = examples.frames(range(start, min(start + chunk, len(examples.clips)))).to(device)
-        tokens.append(system.resample(features.x_BTA, features.mask_BT).flatten(0, 1))
+        tokens.append(projector.resample(features.x_BTA, features.mask_BT).flatten(0, 1))
     everything_NA = torch.cat(tokens)
-    system.set_statistics(everything_NA.mean(dim=0), everything_NA.std(dim=0))
+    projector.set_statistics(everything_NA.mean(dim=0), everything_NA.std(dim=0))

@@ -12,10 +12,12 @@ import torch
 from fusion_core.backbone import Backbone
 from fusion_core.device import default_device, native_dtype
 from fusion_core.errors import ConfigError, DataError
+from fusion_core.match import matched_config
 from fusion_core.pretrained import load_backbone
 from fusion_core.prompt import Prompt
 from fusion_core.systems import SYSTEMS
-from fusion_core.systems.base import FusionSystem, load_system
+from fusion_core.systems.additive import Additive, AdditiveConfig
+from fusion_core.systems.base import FusionSystem, SystemConfig, load_system
 from fusion_encoders.base import FrozenEncoder
 from fusion_encoders.registry import load_encoder
 
@@ -37,30 +39,63 @@ def build_backbone(settings: RunSettings) -> Backbone:
     return load_backbone(settings.backbone, compute_dtype(settings.precision)).to(default_device())
 
 
-def build_system(name: str, settings: RunSettings, backbone: Backbone, encoder_width: int) -> FusionSystem:
-    """Build an untrained system whose initial weights depend on the seed alone, calibrated on the backbone.
+def reference_config(settings: RunSettings, backbone: Backbone, encoder_width: int) -> AdditiveConfig | None:
+    """Return the additive configuration that systems are matched to; None where the settings have none.
 
     Raises:
-        ConfigError: there is no such system, or it has no such option.
+        ConfigError: an option is unknown or wrong.
+    """
+    if not settings.reference:
+        return None
+    facts = {**Additive.backbone_options(backbone), "encoder_width": encoder_width}
+    _refuse_unknown("reference", "additive", settings.reference, AdditiveConfig, facts)
+    return AdditiveConfig(**facts, **settings.reference)
+
+
+def build_system(name: str, settings: RunSettings, backbone: Backbone, encoder_width: int) -> FusionSystem:
+    """Build an untrained system whose initial weights depend on the seed alone, calibrated on the backbone and attached to it.
+
+    Its options are ``settings.system``; what it shares with the additive system is taken from ``settings.reference``, and where
+    no size is given it is matched to that system's.
+
+    Raises:
+        ConfigError: there is no such system, it has no such option, or an option is missing.
     """
     system_type: type[FusionSystem] = SYSTEMS.load(name)
-    options = {
-        "backbone_width": backbone.width,
-        "backbone_depth": backbone.depth,
-        "encoder_width": encoder_width,
-        **settings.system,
-    }
-    known = [field.name for field in dataclasses.fields(system_type.config_type)]
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"system.{option}: {name!r} has no such option; it has {', '.join(known)}.")
-    torch.manual_seed(settings.seed)
+    config_type = system_type.config_type
+    reference = reference_config(settings, backbone, encoder_width)
+    facts = {**system_type.backbone_options(backbone), "encoder_width": encoder_width}
+    facts = {option: value for option, value in facts.items() if option in _options(config_type)}
+    _refuse_unknown("system", name, settings.system, config_type, facts)
     try:
-        system = system_type(system_type.config_type(**options))
+        if reference is None:
+            config = config_type(**facts, **settings.system)
+        else:
+            config = matched_config(name, reference, {**facts, **settings.system})
     except TypeError as error:
-        raise ConfigError(f"system {name!r}: {error}; complete the profile's system settings.") from None
+        raise ConfigError(f"system {name!r}: {error}; give it by --set system.KEY=VALUE or in the profile.") from None
+    torch.manual_seed(settings.seed)
+    system = system_type(config)
     system.calibrate(backbone)
-    return system.to(backbone.device)
+    system.to(backbone.device)
+    system.attach(backbone)
+    return system
+
+
+def _options(config_type: type[SystemConfig]) -> list[str]:
+    return [field.name for field in dataclasses.fields(config_type)]
+
+
+def _refuse_unknown(
+    place: str, name: str, given: dict[str, Any], config_type: type[SystemConfig], facts: dict[str, Any]
+) -> None:
+    """Raise ConfigError for an option that the system lacks or that backbone and encoder decide."""
+    known = [option for option in _options(config_type) if option not in facts]
+    for option in given:
+        if option in facts:
+            raise ConfigError(f"{place}.{option} follows from backbone and encoder; leave it out.")
+        if option not in known:
+            raise ConfigError(f"{place}.{option}: {name!r} has no such option; it has {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -113,5 +148,6 @@ def load_run(folder: Path) -> TrainedModel:
     settings: RunSettings = read_settings(folder)["settings"]
     backbone = build_backbone(settings)
     system = load_system(folder / ADAPTER_FOLDER).to(backbone.device)
+    system.attach(backbone)
     prompt: Prompt = backbone.prompt(slots=system.slots)
     return TrainedModel(load_encoder(settings.encoder), Captioner(backbone, system, prompt), settings.decoding)

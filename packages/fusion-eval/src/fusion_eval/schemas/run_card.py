@@ -48,7 +48,10 @@ class SystemCard(Record):
     tokens: Positive | None = Field(default=None, description="Audio tokens K.")
     projector_width: Positive | None = Field(default=None, description="Projector width P.")
     gate_init: float | None = Field(default=None, description="α of every site before training.")
-    final_gates: dict[int, float] | None = Field(default=None, description="α by site after training.")
+    final_gates: dict[int, float] | None = Field(default=None, description="α or tanh(g) by site after training.")
+    addition_ratio: dict[int, float] | None = Field(
+        default=None, description="‖addition‖/‖stream‖ by site after training, the median over text positions."
+    )
     residual_rms: dict[int, float] | None = Field(default=None, description="ρ by site: median RMS of the stream.")
 
 
@@ -88,6 +91,9 @@ class ParameterTable(Record):
 
     parts: dict[str, Count]
     total: int = Field(ge=0)
+    ratio_to_reference: float | None = Field(
+        default=None, gt=0, description="Total over that of the additive system to which sizes are matched."
+    )
 
     @model_validator(mode="after")
     def _total_is_the_sum(self) -> Self:
