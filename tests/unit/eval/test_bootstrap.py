@@ -201,11 +201,24 @@ def test_more_resamples_begin_with_the_same_ones_whatever_is_resampled_beside():
     assert flips[0] == pytest.approx(flips[1][:300], rel=1e-12)
 
 
-def test_large_whole_numbers_are_summed_exactly():
-    part = np.arange(50) + 2.0**24 + 1
-    found = bootstrap([ratio(part, np.ones(50))], 100, seed=9)[0]["m"]
-    drawn = np.random.default_rng([9, 0]).integers(50, size=(100, 50))
-    assert found.draws_R.tolist() == (part[drawn].sum(axis=1) / 50).tolist()
+columns = st.integers(0, 45).flatmap(
+    lambda bits: st.lists(st.integers(-(2**bits), 2**bits), min_size=7, max_size=7).map(
+        lambda one: [float(x) for x in one]
+    )
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(columns, min_size=1, max_size=12), st.integers(0, 3))
+def test_whole_numbers_of_any_size_and_sign_are_summed_exactly(values, seed):
+    names = tuple(f"column_{place}" for place in range(len(values)))
+    statistics = SufficientStatistics(
+        names, np.array(values).T, lambda sums: {name: sums[..., place] for place, name in enumerate(names)}
+    )
+    found = bootstrap([SummedValues(names, (statistics,))], 100, seed)[0]
+    drawn = np.random.default_rng([seed, 0]).integers(7, size=(100, 7))
+    for name, column in zip(names, values, strict=True):
+        assert found[name].draws_R.tolist() == [sum(int(column[clip]) for clip in one) for one in drawn]
 
 
 def test_p_of_sign_flips_is_that_of_all_flips():

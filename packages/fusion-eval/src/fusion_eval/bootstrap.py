@@ -14,7 +14,7 @@ document frequencies in CIDEr-D stay those of the whole scored set.
 Random numbers are numpy's PCG64, seeded by (seed, 0) for the resamples and by (seed, 1) for the changes of sides; equal
 seeds give equal resamples whatever the metrics and systems are.
 
-Legend: C clips, F columns, K of them one a mean, R resamples.
+Legend: C clips, F columns, K of them one a mean, G columns that are summed together as one, R resamples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ CONFIDENCE = 0.95
 FEWEST_RESAMPLES = 100
 
 _CHUNK = 64  # resamples handled together, so that their counts stay in the processor's cache
-_EXACT = 2**24  # whole numbers below it are exact in single precision
+_EXACT_BITS = 53  # of whole numbers that a double holds exactly
 _TIE = 1e-12  # differences between values that are smaller than this share of them are rounding
 _DRAWS, _SIDES = 0, 1  # streams of random numbers
 
@@ -208,23 +208,60 @@ def histogram(draws_R: Floats, bins: int) -> tuple[float, float, list[int]]:
 
 
 def _sum(columns_CF: Floats, weights: Iterator[tuple[slice, Integers]], resamples: int) -> Floats:
-    """Return weights_RC @ columns_CF, given the weights chunk by chunk; each column of the result is contiguous.
-
-    Columns that are the same for two systems are summed once, and those of whole numbers in single precision, which is
-    exact while no sum reaches 2^24.
-    """
+    """Return weights_RC @ columns_CF, given the weights chunk by chunk; each column of the result is contiguous."""
     columns_FC, places = _distinct(columns_CF)
-    whole_F = _are_whole(columns_FC)
-    order = np.argsort(~whole_F, kind="stable")
-    middle = np.count_nonzero(whole_F)
-    whole_FC = columns_FC[order[:middle]].astype(np.float32)
-    other_FC = columns_FC[order[middle:]]
-    sums_FR = np.empty((len(columns_FC), resamples))
+    groups = _group(columns_FC)
+    carriers_GC = np.stack([_pack(columns_FC, group) for group in groups])
+    carried_GR = np.empty((len(groups), resamples))
     for chunk, weights_RC in weights:
-        sums_FR[:middle, chunk] = whole_FC @ weights_RC.astype(np.float32).T
-        sums_FR[middle:, chunk] = other_FC @ weights_RC.astype(np.float64).T
-    sums_RF: Floats = sums_FR[np.argsort(order)[places]].T
+        carried_GR[:, chunk] = carriers_GC @ weights_RC.astype(np.float64).T
+    sums_FR = np.empty((len(columns_FC), resamples))
+    for group, carried_R in zip(groups, carried_GR, strict=True):
+        _unpack(carried_R, group, sums_FR)
+    sums_RF: Floats = sums_FR[places].T
     return sums_RF
+
+
+class _Rider(NamedTuple):
+    """A column of whole numbers that shares a column of doubles, and the bits that no sum of it leaves."""
+
+    column: int
+    bits: int
+
+
+def _group(columns_FC: Floats) -> list[list[_Rider]]:
+    """Return which columns are summed as one: as many of whole numbers as a double holds exactly, the others alone."""
+    groups: list[list[_Rider]] = []
+    free = 0
+    whole_F = np.all(columns_FC == np.rint(columns_FC), axis=1)
+    largest_F = np.abs(columns_FC).max(axis=1) * columns_FC.shape[1]  # of the sums of as many clips
+    for column, (whole, largest) in enumerate(zip(whole_F, largest_F, strict=True)):
+        bits = int(largest).bit_length() + 1 if whole else _EXACT_BITS
+        if bits <= free:
+            groups[-1].append(_Rider(column, bits))
+            free -= bits
+        else:
+            groups.append([_Rider(column, bits)])
+            free = _EXACT_BITS - bits
+    return groups
+
+
+def _pack(columns_FC: Floats, group: Sequence[_Rider]) -> Floats:
+    """Return the column c_1 + 2^b_1 (c_2 + 2^b_2 (c_3 + ...)) of the group's columns c with bits b."""
+    packed_C: Floats = columns_FC[group[-1].column]
+    for rider in reversed(group[:-1]):
+        packed_C = columns_FC[rider.column] + packed_C * 2.0**rider.bits
+    return packed_C
+
+
+def _unpack(carried_R: Floats, group: Sequence[_Rider], sums_FR: Floats) -> None:
+    """Put the sums of the group's columns in their rows: exact, as each lies within half of 2^b about 0."""
+    rest_R = carried_R
+    for rider in group[:-1]:
+        higher_R = np.rint(rest_R * 2.0**-rider.bits)
+        sums_FR[rider.column] = rest_R - higher_R * 2.0**rider.bits
+        rest_R = higher_R
+    sums_FR[group[-1].column] = rest_R
 
 
 def _distinct(columns_CF: Floats) -> tuple[Floats, list[int]]:
@@ -233,14 +270,6 @@ def _distinct(columns_CF: Floats) -> tuple[Floats, list[int]]:
     places = [different.setdefault(column_C.tobytes(), len(different)) for column_C in columns_CF.T]
     first = [places.index(place) for place in range(len(different))]
     return np.ascontiguousarray(columns_CF.T[first]), places
-
-
-def _are_whole(columns_FC: Floats) -> npt.NDArray[np.bool_]:
-    """Return of which columns every sum of as many clips, drawn with replacement, is exact in single precision."""
-    largest_F = np.abs(columns_FC).max(axis=1, initial=0.0)
-    small_F = largest_F * columns_FC.shape[1] < _EXACT
-    whole_F: npt.NDArray[np.bool_] = small_F & np.all(columns_FC == np.rint(columns_FC), axis=1)
-    return whole_F
 
 
 def _count_draws(clips: int, resamples: int, generator: np.random.Generator) -> Iterator[tuple[slice, Integers]]:
@@ -283,7 +312,7 @@ def _accelerate(levels: Sequence[float], values: Draws, defined_R: Floats) -> li
         return None
     influence_C = jackknife_C.mean() - jackknife_C
     spread = float(np.sum(influence_C**2)) ** 1.5
-    acceleration = float(np.sum(influence_C**3)) / (6 * spread) if spread > 0 else 0.0
+    acceleration = float(np.sum(influence_C * influence_C**2)) / (6 * spread) if spread > 0 else 0.0
     normal = NormalDist()
     bias = normal.inv_cdf(share)
     shifted = [bias + normal.inv_cdf(level) for level in levels]
