@@ -62,7 +62,8 @@ class CandidateFeatures:
         scores_Y = self.scores(weights)
         order = np.lexsort((np.arange(len(scores_Y)), -scores_Y, self.clip_Y))
         first = np.append(True, np.diff(self.clip_Y[order]) != 0)
-        return order[first]
+        chosen_C: Integers = order[first]
+        return chosen_C
 
     def _known(self, name: str) -> Floats:
         values: Floats | None = getattr(self, f"{name}_Y")

@@ -125,12 +125,10 @@ def compute_fluency_error_rate(clips: ScoredClips) -> MetricValues:
 def compute_sentence_similarity(clips: ScoredClips) -> MetricValues:
     """Return the similarity of sentence embeddings: the column given, or what the encoder says."""
     given = _column(clips, "sbert_sim")
-    if given is None:
-        values = sentence_similarities(clips.captions, clips.references, clips.resources.assets)
-    else:
-        values = given
-    encoder = "given" if given is not None else SENTENCE_ENCODER
-    return _mean_of_clips("sbert_sim", values, {"encoder": encoder}, given is None)
+    if given is not None:
+        return _mean_of_clips("sbert_sim", given, {"encoder": "given"}, False)
+    values = sentence_similarities(clips.captions, clips.references, clips.resources.assets)
+    return _mean_of_clips("sbert_sim", values, {"encoder": SENTENCE_ENCODER}, True)
 
 
 def compute_fense(clips: ScoredClips) -> MetricValues:
