@@ -1,7 +1,8 @@
-"""The README's example runs and prints what a caption metric should."""
+"""The README's example runs and prints what caption metrics should."""
 
 from __future__ import annotations
 
+import ast
 import re
 
 
@@ -9,6 +10,14 @@ def test_the_example_runs(repository, capsys):
     text = (repository / "packages/fusion-eval/README.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
-    value, per_clip = capsys.readouterr().out.split(" ", 1)
-    assert 0 < float(value) < 10
-    assert per_clip.startswith("{'cider_d': ")
+    corpus, first = map(ast.literal_eval, capsys.readouterr().out.splitlines())
+    assert list(corpus) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d"]
+    assert 0 < corpus["cider_d"] < 10
+    assert 0 < corpus["bleu_4"] < corpus["bleu_1"] <= 1
+    assert 0 < first <= 10
+
+
+def test_the_example_is_ten_lines_of_code(repository):
+    text = (repository / "packages/fusion-eval/README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len([line for line in example.splitlines() if line]) <= 12

@@ -10,12 +10,12 @@ from fusion_eval import cider_d
 from fusion_eval.errors import ConfigError, DataError
 from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.metrics.document_frequency import DocumentFrequency
-from fusion_eval.rerank import candidate_features, parse_weights, rerank
+from fusion_eval.reranking import candidate_features, parse_weights, rerank
 from fusion_eval.schemas.predictions import Candidate, Predictions
 from fusion_eval.schemas.references import References
 from fusion_eval.schemas.rerank import RerankWeights, TunedWeights
 from fusion_eval.tokenize import tokenize, tokenize_all
-from fusion_eval.tune_rerank import tune_rerank
+from fusion_eval.tuning import tune_rerank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -135,7 +135,7 @@ def _add_rerank(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _rerank(options: argparse.Namespace) -> int:
     from fusion_eval.metrics.document_frequency import DocumentFrequency
-    from fusion_eval.rerank import parse_weights, rerank
+    from fusion_eval.reranking import parse_weights, rerank
     from fusion_eval.schemas.predictions import Predictions
 
     frequency = DocumentFrequency.load(options.document_frequency) if options.document_frequency else None

@@ -38,8 +38,8 @@ def rerank(
 
     Example: fusion eval rerank --predictions predictions/test.json --weights rerank_weights.json --out reranked.json
     """
-    from fusion_eval.rerank import parse_weights
-    from fusion_eval.rerank import rerank as choose
+    from fusion_eval.reranking import parse_weights
+    from fusion_eval.reranking import rerank as choose
     from fusion_eval.schemas.predictions import Predictions
 
     before = Predictions.read(predictions)
@@ -67,7 +67,7 @@ def tune_rerank(
     Example: fusion eval tune-rerank --predictions predictions/val.json --references references/val.json
     """
     from fusion_eval.readers import read_together
-    from fusion_eval.tune_rerank import tune_rerank as tune
+    from fusion_eval.tuning import tune_rerank as tune
     from rich.table import Table
 
     from fusion_cli.console import notify, print_json, stderr, stdout

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -35,3 +36,11 @@ class Predictions(Schema):
     run_id: str | None = None
     references_sha256: Sha256 | None = Field(default=None, description="Hash of the references these are meant for.")
     items: tuple[PredictionItem, ...]
+
+    @classmethod
+    def from_captions(
+        cls, captions: Mapping[str, str], system: str, dataset: str = "captions", split: str = "test"
+    ) -> Self:
+        """Return a system's captions given by clip id."""
+        items = tuple(PredictionItem(id=name, caption=text) for name, text in captions.items())
+        return cls(dataset=dataset, split=split, system=system, items=items)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -23,3 +24,11 @@ class References(Schema):
     dataset: str = Field(min_length=1)
     split: str = Field(min_length=1)
     items: tuple[ReferenceItem, ...]
+
+    @classmethod
+    def from_captions(
+        cls, captions: Mapping[str, Sequence[str]], dataset: str = "captions", split: str = "test"
+    ) -> Self:
+        """Return references given by clip id."""
+        items = tuple(ReferenceItem(id=name, references=tuple(texts)) for name, texts in captions.items())
+        return cls(dataset=dataset, split=split, items=items)

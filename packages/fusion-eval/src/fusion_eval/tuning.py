@@ -18,7 +18,7 @@ from fusion_eval.errors import ConfigError, DataError
 from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.metrics.document_frequency import DocumentFrequency
 from fusion_eval.ngrams import Floats, Integers
-from fusion_eval.rerank import CandidateFeatures, candidate_features
+from fusion_eval.reranking import CandidateFeatures, candidate_features
 from fusion_eval.schemas.predictions import Candidate, Predictions
 from fusion_eval.schemas.references import References
 from fusion_eval.schemas.rerank import RerankWeights, TunedWeights
