@@ -52,8 +52,9 @@ def read_references(path: Path, origin: Origin | None = None, notify: Notify | N
     content = _read_json(path, text)
     if _is_ours(content):
         return _validate(References, path, text, content, notify)
+    dataset: str | None = "coco"
     if content is not None:
-        kind, dataset, references = "COCO annotations", "coco", _coco_references(path, content)
+        kind, references = "COCO annotations", _coco_references(path, content)
     else:
         table = read_caption_table(path, text)
         if table is None or not any(row.references for row in table.rows):
@@ -87,8 +88,10 @@ def read_predictions(path: Path, origin: Origin | None = None, notify: Notify | 
     content = _read_json(path, text)
     if _is_ours(content):
         return _validate(Predictions, path, text, content, notify)
+    dataset: str | None = "coco"
+    captions: list[tuple[str, str, tuple[str, ...]]]
     if content is not None:
-        kind, dataset = "COCO results", "coco"
+        kind = "COCO results"
         captions = [(name, caption, ()) for name, caption in _coco_results(path, content)]
     else:
         table = read_caption_table(path, text)
@@ -98,7 +101,7 @@ def read_predictions(path: Path, origin: Origin | None = None, notify: Notify | 
         captions = [(row.id, row.caption or "", row.candidates) for row in table.rows]
     place = origin or _guess_origin(path, dataset)
     items = tuple(
-        _item(PredictionItem, path, id=name, caption=caption, candidates=[Candidate(text=t) for t in texts] or None)
+        _item(PredictionItem, path, id=name, caption=caption, candidates=[Candidate(text=one) for one in texts] or None)
         for name, caption, texts in captions
     )
     _say(notify, f"{path}: {kind}, captions of {len(items)} clips.")
