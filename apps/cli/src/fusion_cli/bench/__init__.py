@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from fusion_cli.bench.caption_metrics import metrics
+from fusion_cli.bench.resampling import statistics
 
 app = typer.Typer(help="Measure the ratios that the project promises.", no_args_is_help=True)
 
@@ -15,3 +16,4 @@ def _group() -> None:
 
 
 app.command()(metrics)
+app.command()(statistics)
