@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fusion_eval import compare as compare_module
-from fusion_eval.compare import compare
+from fusion_eval import comparing
+from fusion_eval.comparing import compare
 from fusion_eval.errors import ConfigError, DataError
 from fusion_eval.metrics.base import Metric, MetricValues, Resources
 from fusion_eval.schemas import Candidate, PredictionItem, Predictions, ReferenceItem, References
@@ -205,7 +205,7 @@ def test_a_value_that_is_not_what_its_clips_say_has_no_interval(truth, monkeypat
         per_clip = {"length": lengths, "mean_length": lengths}
         return MetricValues(corpus, dict.fromkeys(corpus, CLIPS), per_clip, {name: {} for name in corpus})
 
-    original = compare_module.evaluate
+    original = comparing.evaluate
 
     def evaluate(alignment, metrics, resources):
         found = original(alignment, metrics, resources)
@@ -213,7 +213,7 @@ def test_a_value_that_is_not_what_its_clips_say_has_no_interval(truth, monkeypat
         found.values.append(median(alignment.clips))
         return found
 
-    monkeypatch.setattr(compare_module, "evaluate", evaluate)
+    monkeypatch.setattr(comparing, "evaluate", evaluate)
     result = compare([_system("x", 1)], [_system("y", 2)], truth, ["cider_d"], resamples=100)
     assert "cannot be resampled" in result.metrics["length"].reason
     assert result.metrics["mean_length"].reason is None

@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from fusion_eval.compare import compare
+from fusion_eval.comparing import compare
 from fusion_eval.schemas import ManifestRow
 from fusion_eval.schemas.__main__ import FILES, main
 from fusion_eval.scoring import score

@@ -106,7 +106,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from fusion_eval.compare import compare
+    from fusion_eval.comparing import compare
     from fusion_eval.readers import read_together
 
     predictions, references = read_together([*options.a, *options.b], options.references, _notify)

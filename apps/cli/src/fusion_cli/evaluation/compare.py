@@ -77,7 +77,7 @@ def compare(
 
         fusion eval compare --a a0.json a1.json a2.json --b b0.json b1.json b2.json --references test.json
     """
-    from fusion_eval.compare import compare as compare_systems
+    from fusion_eval.comparing import compare as compare_systems
     from fusion_eval.metrics.base import Resources
     from fusion_eval.readers import read_together
 
