@@ -252,6 +252,32 @@ def test_bca_does_not_exist_where_every_resample_lies_below_the_value():
     assert uncertainty(draws).percentile == pytest.approx((0.0225, 0.8775))
 
 
+def test_bca_does_not_exist_where_bias_and_one_clip_leave_no_quantile():
+    draws = np.ones(400_001)
+    draws[0] = 3.0
+    assert uncertainty(Draws(2.0, draws, np.append(np.ones(50), 0.0), 2.0)).bca is None
+    assert uncertainty(Draws(2.0, draws, np.append(np.zeros(50), 1.0), 2.0)).bca is not None
+
+
+def test_systems_that_differ_in_one_clip_have_an_interval():
+    values = skewed(3)
+    other = values.copy()
+    other[7] += 2.0
+    a, b = bootstrap([mean_of(other), mean_of(values)], 2000)
+    spread = uncertainty(a["m"].minus(b["m"]))
+    assert 0 <= spread.percentile[0] < spread.percentile[1]
+    assert 0 <= spread.bca[0] < spread.bca[1]
+
+
+def test_systems_that_differ_equally_in_all_clips_have_an_interval_without_width():
+    values = skewed(4)
+    a, b = bootstrap([mean_of(values + 0.1), mean_of(values)], 500)
+    difference = a["m"].minus(b["m"])
+    assert uncertainty(difference).bca == pytest.approx((0.1, 0.1))
+    assert histogram(difference.draws_R, 40)[2] == [500]
+    assert p_recentred(difference) == 1 / 501
+
+
 def test_the_histogram_counts_every_draw_that_has_a_value():
     draws = np.append(np.random.default_rng(0).normal(size=1000), np.nan)
     low, high, counts = histogram(draws, 40)

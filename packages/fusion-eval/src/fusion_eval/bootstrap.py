@@ -99,7 +99,7 @@ class Uncertainty:
     """How far a value would move with other clips.
 
     ``undefined`` resamples have no value, such as a share of nothing, and are left out. The BCa interval is None where
-    it does not exist: every resample lies on one side of the value, or none is left without some clip.
+    it does not exist: all resamples, or nearly all, lie on one side of the value, or no clip can be left out.
     """
 
     standard_error: float
@@ -201,7 +201,7 @@ def histogram(draws_R: Floats, bins: int) -> tuple[float, float, list[int]]:
     """Return the ends of the range of the values, and how many lie in each of its equal parts."""
     defined_R = _defined(draws_R)
     low, high = float(defined_R.min()), float(defined_R.max())
-    if low == high:
+    if high - low <= _TIE * max(abs(low), abs(high)):
         return low, high, [len(defined_R)]
     counts, _ = np.histogram(defined_R, bins=bins, range=(low, high))
     return low, high, counts.tolist()
@@ -316,6 +316,8 @@ def _accelerate(levels: Sequence[float], values: Draws, defined_R: Floats) -> li
     normal = NormalDist()
     bias = normal.inv_cdf(share)
     shifted = [bias + normal.inv_cdf(level) for level in levels]
+    if any(acceleration * z >= 1 for z in shifted):
+        return None
     return [normal.cdf(bias + z / (1 - acceleration * z)) for z in shifted]
 
 
