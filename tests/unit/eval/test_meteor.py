@@ -118,7 +118,7 @@ def test_the_tools_own_words_in_a_caption_do_no_harm():
     corpus, per_clip = meteor(captions, [["a dog", "|||"]] * len(captions))
     assert len(per_clip) == len(captions)
     assert per_clip[3:6] == [0.0, 0.0, 0.0]
-    assert per_clip[6] > 0.5
+    assert per_clip[6] > 0.4
     assert 0 < corpus < 1
     assert meteor(["a dog"], [[""]]) == (0.0, [0.0])
 
@@ -144,6 +144,7 @@ def test_the_metric_gives_statistics_whose_sum_is_the_corpus():
 
 
 @needs_tool
+@pytest.mark.slow
 def test_a_kill_in_the_middle_changes_nothing():
     captions = [["a", "dog", "barks", "x" * (number % 7 + 1)] for number in range(300)]
     references = [[["a", "dog", "is", "barking"], ["the", "hound", "bays"]]] * 300
