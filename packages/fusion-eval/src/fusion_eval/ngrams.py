@@ -52,7 +52,7 @@ class NgramTable:
 
     def encode(self, captions: Sequence[Tokens]) -> list[Level]:
         """Return the n-grams of other captions by order; those not in the table get ids from its size on."""
-        strangers = dict.fromkeys(token for token in chain.from_iterable(captions) if token not in self.vocabulary)
+        strangers = sorted(set(chain.from_iterable(captions)).difference(self.vocabulary))
         vocabulary = self.vocabulary
         if strangers:
             vocabulary = vocabulary | {token: len(vocabulary) + number for number, token in enumerate(strangers)}
@@ -71,7 +71,7 @@ class NgramTable:
         levels = [Level(owner[starts], tokens[starts])]
         for known in self._keys[1:]:
             starts, keys = _extend(starts, levels[-1].gram, owner, tokens, len(levels))
-            places, hits = _search(known, keys)
+            places, hits = search(known, keys)
             starts = starts[hits]
             levels.append(Level(owner[starts], places[hits]))
         return levels
@@ -109,13 +109,13 @@ def _extend(
 
 def _look_up(known: Integers, keys: Integers) -> Integers:
     """Return the place of each key among the known ones; a new key gets the next free number."""
-    places, hits = _search(known, keys)
+    places, hits = search(known, keys)
     places[~hits] = len(known) + np.unique(keys[~hits], return_inverse=True)[1]
     return places
 
 
-def _search(known: Integers, keys: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """Return a place for each key among the known ones, and whether the key stands there."""
+def search(known: Integers, keys: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """Return a place for each key among the known ones, which are sorted, and whether the key stands there."""
     if not len(known):
         return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
     places = np.minimum(np.searchsorted(known, keys), len(known) - 1).astype(np.int64)

@@ -39,7 +39,8 @@ def metrics(
     """Time the caption metrics beside aac-metrics and pycocoevalcap, in one run on the same captions.
 
     975 clips with 5 references; the reward scores 64 clips x 5 samples with the document frequencies of the training
-    captions. Each tool has a process of its own and the shortest of up to five runs counts. A ratio says how many times
+    captions. Each tool has a process of its own and the shortest of as many runs as fit into four seconds, at most fifty,
+    counts. A ratio says how many times
     longer the other tool takes. Takes about two minutes with Java.
 
     Example: fusion bench metrics --csv-dir audiocaps/dataset

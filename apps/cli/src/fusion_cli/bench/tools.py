@@ -26,8 +26,8 @@ Stage = Callable[[], Values]
 TOOLS = ("fusion-eval", "aac-metrics", "pycocoevalcap")
 NATIVE = ("tokenise", "cider_d", "bleu", "rouge_l")
 
-_REPEATS = 5
-_BUDGET = 3.0  # seconds after which a stage is not repeated again
+_REPEATS = 50
+_BUDGET = 4.0  # seconds after which a stage is not repeated again
 
 
 class Tool:

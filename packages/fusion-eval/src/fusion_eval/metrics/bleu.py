@@ -21,7 +21,7 @@ import numpy as np
 
 from fusion_eval.metrics.base import Metric, MetricValues, ScoredClips, SufficientStatistics
 from fusion_eval.metrics.tokenized import tokenize_clips
-from fusion_eval.ngrams import Floats, Integers, Level, NgramTable, Tokens
+from fusion_eval.ngrams import Floats, Integers, Level, NgramTable, Tokens, search
 
 ORDER = 4
 SMALL = 1e-9
@@ -85,8 +85,7 @@ def _matches(own: Level, others: Level, clip_R: Integers, captions: int) -> Inte
     if not len(keys):
         return np.zeros(captions, dtype=np.int64)
     wanted = clip_R[others.owner] * size + others.gram
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    hits = keys[places] == wanted
+    places, hits = search(keys, wanted)
     by_reference, held = np.unique(others.owner[hits] * len(keys) + places[hits], return_counts=True)
     most = np.zeros(len(keys), dtype=np.int64)
     np.maximum.at(most, by_reference % len(keys), held)

@@ -24,7 +24,7 @@ import numpy as np
 from fusion_eval.errors import DataError
 from fusion_eval.metrics.base import Metric, MetricValues, ScoredClips
 from fusion_eval.metrics.document_frequency import ORDER, DocumentFrequency
-from fusion_eval.ngrams import Floats, Integers, Level, NgramTable, Tokens
+from fusion_eval.ngrams import Floats, Integers, Level, NgramTable, Tokens, search
 from fusion_eval.tokenize import tokenize_all
 
 SIGMA = 6.0
@@ -170,9 +170,7 @@ def _clipped_products(level: _Weighted, postings: _Postings, pairs: _Pairs) -> F
     """Return Σ_w min(g_c(w), g_r(w)) · g_r(w) of each pair."""
     known = np.flatnonzero(level.gram < postings.size)
     keys = pairs.clip[level.owner[known]] * postings.size + level.gram[known]
-    places = np.searchsorted(postings.keys, keys)
-    places[places == len(postings.keys)] = 0
-    hits = postings.keys[places] == keys if len(postings.keys) else np.zeros(0, dtype=bool)
+    places, hits = search(postings.keys, keys)
     found, places = known[hits], places[hits]
     sizes = postings.starts[places + 1] - postings.starts[places]
     entry = np.arange(sizes.sum()) + np.repeat(postings.starts[places] - np.cumsum(sizes) + sizes, sizes)
