@@ -28,6 +28,8 @@ _METRICS = {
     "spice": "fusion_eval.metrics.spice:METRIC",
     "spider": "fusion_eval.metrics.spider:SPIDER",
     "spider_fl": "fusion_eval.metrics.spider:SPIDER_FL",
+    "spider": "fusion_eval.metrics.spider:SPIDER",
+    "spider_fl": "fusion_eval.metrics.spider:SPIDER_FL",
     "distinct_1": "fusion_eval.metrics.diversity:METRIC",
     "distinct_2": "fusion_eval.metrics.diversity:METRIC",
     "vocabulary": "fusion_eval.metrics.diversity:METRIC",
