@@ -73,7 +73,7 @@ def _panel(title: str, one: MetricComparison) -> Any:
     bins = _bins(drawn, interval)
     highest = max(drawn.counts)
     y = altair.Y("count:Q", axis=None, scale=altair.Scale(domain=[-0.16 * highest, highest]))
-    ends = [drawn.low, drawn.high, interval.low, interval.high, 0.0]
+    ends = [*bins["low"], *bins["high"], interval.low, interval.high, 0.0]
     scale = altair.Scale(domain=[min(ends), max(ends)], nice=True, zero=False)
     axis = altair.Axis(title=None, tickCount=3, labelOverlap="parity")
     x = altair.X("low:Q", scale=scale, axis=axis)
