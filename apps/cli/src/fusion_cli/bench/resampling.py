@@ -100,12 +100,10 @@ def _sum_system(captions: BenchCaptions, texts: list[str]) -> tuple[SummedValues
     from fusion_eval.align import Alignment
     from fusion_eval.bootstrap import SummedValues, means
     from fusion_eval.metrics.base import Resources, ScoredClips
-    from fusion_eval.registry import metric_names
     from fusion_eval.scoring import evaluate
 
     clips = ScoredClips([str(place) for place in range(len(texts))], texts, captions.references)
-    known = [name for name in METRICS if name in metric_names()]
-    found = evaluate(Alignment(clips, missing=()), known, Resources())
+    found = evaluate(Alignment(clips, missing=()), METRICS, Resources())
     parts = [values.statistics for values in found.values if values.statistics is not None]
     names = [name for part in parts for name in part.corpus(part.values_CF.sum(axis=0))]
     columns = {name: column for values in found.values for name, column in values.per_clip.items() if name not in names}
