@@ -9,6 +9,13 @@ from fusion_eval.schemas import Scores
 from fusion_eval.scoring import score
 
 
+@pytest.fixture(autouse=True)
+def _no_java(monkeypatch):
+    """Metrics of Java tools have tests of their own; here they are absent."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+
+
 def test_scores_say_what_they_were_computed_from(predictions, references, events, tmp_path):
     scores = score(predictions, references, ["all"], events)
     assert (scores.dataset, scores.split, scores.system, scores.n) == ("demo", "test", "mine", 2)
