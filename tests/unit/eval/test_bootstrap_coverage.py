@@ -53,7 +53,7 @@ def test_intervals_hold_the_true_difference_95_times_in_100():
     shift = 0.3
     truth = {"mean": shift, "ratio": _true_ratio(shift) - _true_ratio(0.0)}
     held = {(name, kind): 0 for name in truth for kind in ("percentile", "bca")}
-    for values in _simulate(shift, resamples=1999):  # few draws would make the outermost quantiles too narrow
+    for values in _simulate(shift, resamples=999):  # few draws would make the outermost quantiles too narrow
         for name, kind in held:
             low, high = getattr(uncertainty(values[name][0]), kind)
             held[name, kind] += low <= truth[name] <= high
