@@ -9,6 +9,7 @@ import pytest
 from fusion_eval.comparing import compare
 from fusion_eval.schemas import ManifestRow
 from fusion_eval.schemas.__main__ import FILES, main
+from fusion_eval.schemas.rerank import RerankWeights, TunedWeights
 from fusion_eval.scoring import score
 
 
@@ -35,13 +36,28 @@ def test_drift_is_found_and_named(tmp_path, capsys):
 @pytest.fixture
 def examples(references, predictions, events, run_card) -> dict[str, dict]:
     """A file of each kind, as it lies on disk."""
-    scores = score(predictions, references, ["all"], events)
+    scores = score(predictions, references, ["bleu", "cider_d", "event_f1"], events)
+    weights = TunedWeights(
+        weights=RerankWeights(),
+        dataset="demo",
+        split="val",
+        predictions_sha256=predictions.sha256(),
+        references_sha256=references.sha256(),
+        n=2,
+        metric="cider_d",
+        before=0.5,
+        after=0.7,
+        cross_validated=0.6,
+        oracle=0.9,
+        definition={"grid": 84},
+    )
     comparison = compare([predictions], [predictions], references, resamples=100)
     row = ManifestRow(id="a", path="audio/a.flac", split="test", status="ok", seconds=8.0)
     files = {
         "comparison.schema.json": comparison,
         "predictions.schema.json": predictions,
         "references.schema.json": references,
+        "rerank-weights.schema.json": weights,
         "run-card.schema.json": run_card,
         "scene-events.schema.json": events,
         "scores.schema.json": scores,
