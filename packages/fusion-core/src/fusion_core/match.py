@@ -8,6 +8,7 @@ Everything counts: projector, positions, gates, adapters. A system that can be s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -79,6 +80,7 @@ def _nearest(
         sizing = next(itertools.islice(system_type.sized_options(size, options), way, None))
         return system_type.config_type(**{**options, **sizing})
 
+    @functools.cache
     def count(size: int) -> int:
         table = trainable_parameters(system_type.name, configure(size))
         return sum(parameters for part, parameters in table.items() if part not in system_type.unmatched_parts)

@@ -107,13 +107,10 @@ def _number(value: float | None) -> str:
 
 def _training(card: RunCard) -> str:
     training = card.training
-    hours = (
-        ""
-        if card.cost.hours is None
-        else f", {card.cost.hours:.2f} h on {card.hardware.accelerator or card.hardware.device}"
-    )
+    place = card.hardware.accelerator or card.hardware.device
+    spent = "" if card.cost.hours is None else f" in {card.cost.hours * 60:.1f} minutes on {place}"
     lines = [
-        f"- {training.steps} steps of {training.batch_size * training.accumulation} clips{hours}; "
+        f"- {training.steps} steps of {training.batch_size * training.accumulation} clips{spent}; "
         f"the weights of step {training.best_step} were kept, by {training.selection_metric}",
         f"- {training.optimiser.name}, {training.schedule.name}, {training.precision}, seed {card.seed}",
         f"- command: `{' '.join(card.command)}`",
