@@ -169,17 +169,17 @@ def test_hostile_captions():
 
 @needs_tool
 @pytest.mark.slow
-def test_a_kill_in_the_middle_changes_nothing(tmp_path):
-    captions = [["a", "dog", f"number{number}", "barks", "at", "the", "men"] for number in range(160)]
-    references = [[["a", "dog", "is", "barking"]]] * 160
-    tool = Spice()
-    tool._parser._store = parses._Store(tmp_path / "first.sqlite")
-    undisturbed = tool.score(captions, references)
-    tool._parser._store = parses._Store(tmp_path / "second.sqlite")
+def test_a_kill_in_the_middle_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(parses, "_BATCH", 8)
+    captions = [["a", "dog", f"number{number}", "barks"] for number in range(24)]
+    references = [[["a", "dog", "is", "barking"]]] * 24
+    with Spice() as tool:
+        tool._parser._store = parses._Store(tmp_path / "first.sqlite")
+        undisturbed = tool.score(captions, references)
+        tool._parser._store = parses._Store(tmp_path / "second.sqlite")
 
-    def kill(done: int, of: int) -> None:
-        if done < of:
-            os.kill(tool._parser._process.pid, signal.SIGKILL)
+        def kill_once(done: int, of: int) -> None:
+            if done == 8:
+                os.kill(tool._parser._process.pid, signal.SIGKILL)
 
-    assert tool.score(captions, references, kill) == undisturbed
-    tool.close()
+        assert tool.score(captions, references, kill_once) == undisturbed

@@ -91,12 +91,7 @@ spice lib/slf4j-api-1.7.12.jar 32127 0aee9a77a4940d72932b0d0d9557793f872e66a03f5
 _PUBLISHED = """
 edu.stanford.nlp:stanford-corenlp:3.6.0 7270741 d341d5863276f55782c5ef73212222d6b3b48e02ae1951ab6de7618d28b12742
 edu.stanford.nlp:stanford-corenlp:3.6.0:models 378116526 d285157bd7887ee3018094b5dbae092e49088b023361ccdb550ee1daf9b2c9bd
-org.openjdk.nashorn:nashorn-core:15.4 2167292 6f816e84dfd63a81d4eaa7829c08337bbaff3ec683ff3bf6bbd90d017a00dc6f
-org.ow2.asm:asm:7.3.1 121836 2f67e11ceec819ebd88ddee5300aba699b1cbab2e20c22e97cf027d3be93959b
-org.ow2.asm:asm-analysis:7.3.1 33446 46b8a8efd4b94facb5ab4b35afe30ee0546ae7a43d2c64e6def56c2f168fefa5
-org.ow2.asm:asm-commons:7.3.1 71548 87cd8bb3c6bf6bcbb33fca48060c5065f66ebf6a3d7de9bf18bff51bcf156ebc
-org.ow2.asm:asm-tree:7.3.1 52826 f91a4a8aa868c5c4665bb4fd134019a91f9f8b9216527fba295e3c8b5422b78b
-org.ow2.asm:asm-util:7.3.1 84817 182128592742ed4883ac82bf205f137b6bfbe1234c68e6feb13759e75a85b729
+org.mozilla:rhino:1.7.15 1407735 2427fdcbc149ca0a25ccfbb7c71b01f39ad42708773a47816cd2342861766b63
 """
 
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO
 
-_KEPT_NOTES = 20
+_KEPT_NOTES = 60
 _END_SECONDS = 10.0
 
 
@@ -212,7 +212,8 @@ class _Running:
             end = "closed its output"
         self._readers[1].join(_END_SECONDS)
         said = [note.strip() for note in self._notes if note.strip()]
-        return None, f"{end} ({said[-1]})" if said else end
+        telling = [note for note in said if not note.startswith(("at ", "..."))] or said  # the rest is a stack trace
+        return None, f"{end} ({telling[-1]})" if telling else end
 
     def stop(self) -> None:
         """Kill the program and release its pipes."""

@@ -1,4 +1,4 @@
-// Answers each line of its input with one line, both JSON. Run by the Nashorn engine beside the SPICE 1.0 jar.
+// Answers each line of its input with one line, both JSON. Run by the engine Rhino beside the SPICE 1.0 jar.
 //   {"captions": [text, …]}  ->  {"tuples": [[[word, …], …], …]}   what SPICE's own parser proposes for each caption
 //   {"words": [word, …]}     ->  {"synsets": [[number, …], …]}     the WordNet synsets that SPICE takes for each word
 //   either                   ->  {"error": text}
@@ -6,39 +6,48 @@
   var answers = java.lang.System.out;
   java.lang.System.setOut(java.lang.System.err); // what the tools print is no answer
 
-  var SpiceParser = Java.type("edu.anu.spice.SpiceParser");
   var threads = parseInt(java.lang.System.getProperty("fusion.threads", "1"), 10);
-  var parser = new SpiceParser(null, threads, true);
+  var parser = new Packages.edu.anu.spice.SpiceParser(null, threads, true);
+  var parserClass = java.lang.Class.forName("edu.anu.spice.SpiceParser");
 
-  function open(owner, name, kind) {
-    var member = kind ? owner.getDeclaredMethod(name, kind) : owner.getDeclaredField(name);
-    member.setAccessible(true);
-    return member;
+  function field(owner, name) {
+    var found = owner.getDeclaredField(name);
+    found.setAccessible(true);
+    return found;
   }
 
-  var annotator = open(SpiceParser.class, "annotator").get(parser);
-  var setUp = new java.util.Properties();
-  setUp.setProperty("annotators", java.lang.System.getProperty("fusion.annotators", "tokenize,ssplit,parse,lemma"));
-  setUp.setProperty("depparse.extradependencies", "MAXIMAL");
-  setUp.setProperty("threads", String(threads));
-  var Pipeline = Java.type("edu.stanford.nlp.pipeline.StanfordCoreNLP");
-  open(annotator.getClass(), "pipeline").set(annotator, new Pipeline(setUp));
+  // The tool's own pipeline, less the finder of names, of which its parser uses nothing.
+  var settings = new java.util.Properties();
+  settings.setProperty("annotators", "tokenize,ssplit,parse,lemma");
+  settings.setProperty("depparse.extradependencies", "MAXIMAL");
+  settings.setProperty("threads", String(threads));
+  var annotator = field(parserClass, "annotator").get(parser);
+  field(annotator.getClass(), "pipeline").set(annotator, new Packages.edu.stanford.nlp.pipeline.StanfordCoreNLP(settings));
 
-  var generate = open(SpiceParser.class, "generateTuples", java.util.List.class);
-  var dictionary = open(SpiceParser.class, "synonyms").get(parser);
+  var generate = parserClass.getDeclaredMethod("generateTuples", [java.lang.Class.forName("java.util.List")]);
+  generate.setAccessible(true);
+  var dictionary = field(parserClass, "synonyms").get(parser);
+
+  function toArray(collection, convert) {
+    var found = [];
+    for (var items = collection.iterator(); items.hasNext(); ) found.push(convert(items.next()));
+    return found;
+  }
 
   function tuplesOf(captions) {
-    var found = generate.invoke(parser, java.util.Arrays.asList(Java.to(captions, "java.lang.String[]")));
-    return captions.map(function (caption) {
-      return Java.from(found.get(caption)).map(function (tuple) { return Java.from(tuple); });
+    var list = new java.util.ArrayList();
+    captions.forEach(function (caption) { list.add(new java.lang.String(caption)); });
+    var found = generate.invoke(parser, [list]);
+    return toArray(list, function (caption) {
+      return toArray(found.get(caption), function (tuple) { return toArray(tuple, String); });
     });
   }
 
   function synsetsOf(word) {
-    var entry = word.trim().toLowerCase().split(" ").join("_");
+    var entry = new java.lang.String(word).trim().toLowerCase().replace(" ", "_");
     var found = new java.util.TreeSet(dictionary.getSynSets(entry));
     found.addAll(dictionary.getStemSynSets(entry));
-    return Java.from(found);
+    return toArray(found, Number);
   }
 
   function answer(question) {
@@ -50,10 +59,10 @@
     }
   }
 
-  var input = new java.io.BufferedReader(new java.io.InputStreamReader(java.lang.System.in, "UTF-8"));
+  var input = new java.io.BufferedReader(new java.io.InputStreamReader(java.lang.System["in"], "UTF-8"));
   var output = new java.io.PrintStream(answers, true, "UTF-8");
   for (var line = input.readLine(); line !== null; line = input.readLine()) {
-    output.println(JSON.stringify(answer(JSON.parse(line))));
+    output.println(JSON.stringify(answer(JSON.parse(String(line)))));
   }
   java.lang.System.exit(0);
 })();
