@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fusion_cli import bench, caption, data, doctor, encode, evaluation, train
+from fusion_cli import bench, caption, data, doctor, encode, evaluation, params, train
 from fusion_cli.console import stderr
 
 EPILOGUE = (
@@ -52,6 +52,7 @@ app.command("encode")(encode.encode)
 app.command("train")(train.train)
 app.command("caption")(caption.caption)
 app.add_typer(evaluation.app, name="eval")
+app.command("params")(params.params)
 app.add_typer(bench.app, name="bench")
 
 

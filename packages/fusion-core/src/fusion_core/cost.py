@@ -9,6 +9,7 @@ Shapes: B clips, S text positions, T frames, A encoder width, N predicted tokens
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -19,6 +20,9 @@ from transformers import DynamicCache
 from fusion_core.backbone import Backbone
 from fusion_core.context import FusionContext
 from fusion_core.flops import Flops, count_flops
+from fusion_core.match import matched_config, parameter_ratio
+from fusion_core.systems import SYSTEMS
+from fusion_core.systems.additive import AdditiveConfig
 from fusion_core.systems.base import FusionSystem
 
 
@@ -144,3 +148,44 @@ def _read(backbone: Backbone, context: FusionContext | None, ids_BS: torch.Tenso
     cache = DynamicCache(config=backbone.decoder.config)
     backbone.logits(backbone.hidden(ids_BS, torch.ones_like(ids_BS), cache, context)[:, -1])
     return cache
+
+
+def system_cost(name: str, backbone: Backbone, reference: AdditiveConfig, shape: CallShape) -> SystemCost:
+    """Return the cost of a system that is matched to an additive one, on this backbone's device (the meta device will do).
+
+    Args:
+        name: the system.
+        backbone: what it is attached to; it is given back untouched.
+        reference: the additive system that sizes are matched to.
+        shape: what is counted.
+
+    Raises:
+        ConfigError: there is no such system.
+    """
+    system_type: type[FusionSystem] = SYSTEMS.load(name)
+    known = {field.name for field in dataclasses.fields(system_type.config_type)}
+    facts = {**system_type.backbone_options(backbone), "encoder_width": reference.encoder_width}
+    config = matched_config(name, reference, {option: value for option, value in facts.items() if option in known})
+    with torch.device(backbone.device):
+        system = system_type(config)
+    system.attach(backbone)
+    try:
+        forward, step, generate = measure_flops(backbone, system, shape)
+    finally:
+        system.detach()
+    return SystemCost(
+        name=name,
+        parameters=system.parameter_table(),
+        ratio=parameter_ratio(name, config, reference),
+        forward=forward.total,
+        step=step.total,
+        generate=generate.total,
+        unknown=dict(step.unknown + generate.unknown),
+    )
+
+
+def bare_cost(backbone: Backbone, shape: CallShape) -> SystemCost:
+    """Return the cost of the backbone alone; its «step» is a forward pass, as nothing trains."""
+    forward, step, generate = measure_flops(backbone, None, shape)
+    unknown = dict(step.unknown + generate.unknown)
+    return SystemCost(None, {}, 0.0, forward.total, step.total, generate.total, unknown)

@@ -12,18 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 # Operations that move, make or look at tensors and compute nothing.
-_FREE = frozenset(
-    """_assert_async _conj _local_scalar_dense _to_copy _unsafe_view alias arange as_strided cat clone contiguous copy_ detach
-    detach_ empty empty_like empty_strided equal expand fill_ full full_like gather index index_put_ index_select is_same_size
-    item lift_fresh masked_fill narrow new_empty new_empty_strided new_full new_ones new_zeros ones ones_like permute
-    repeat_interleave reshape resize_ roll scalar_tensor scatter select select_backward set_ slice slice_backward split
-    split_with_sizes squeeze stack sym_size t transpose unbind unfold unsqueeze view zero_ zeros zeros_like embedding where""".split()
-)
+_FREE_NAMES = """
+    _assert_async _conj _local_scalar_dense _to_copy _unsafe_view alias arange as_strided cat clone contiguous copy_
+    detach detach_ embedding empty empty_like empty_strided equal expand fill_ full full_like gather index index_put_
+    index_select is_same_size item lift_fresh masked_fill narrow new_empty new_empty_strided new_full new_ones
+    new_zeros ones ones_like permute promote_types repeat_interleave reshape resize_ roll scalar_tensor scatter select
+    select_backward set_ slice slice_backward split split_with_sizes squeeze stack sym_size t transpose unbind unfold
+    unsqueeze view where zero_ zeros zeros_like
+"""
+_FREE = frozenset(_FREE_NAMES.split())
 
 
 @dataclass

@@ -41,11 +41,7 @@ def load_backbone(name: str, dtype: torch.dtype = torch.float32) -> Backbone:
     """
     if name == TINY:
         return _tiny_random(dtype)
-    folder = smollm2_folder() if name == SMOLLM2 else Path(name)
-    if not (folder / "config.json").is_file():
-        raise MissingAssetError(
-            f"There is no backbone {name!r}: give {SMOLLM2!r}, {TINY!r} or a folder that holds config.json and safetensors."
-        )
+    folder = backbone_folder(name)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -57,6 +53,20 @@ def load_backbone(name: str, dtype: torch.dtype = torch.float32) -> Backbone:
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return Backbone(model, tokenizer, BackboneIdentity(name, _weights_sha256(folder)))
+
+
+def backbone_folder(name: str) -> Path:
+    """Return the folder of a backbone in transformers' layout.
+
+    Raises:
+        MissingAssetError: the weights are not on this machine; the message names what provides them.
+    """
+    folder = smollm2_folder() if name == SMOLLM2 else Path(name)
+    if not (folder / "config.json").is_file():
+        raise MissingAssetError(
+            f"There is no backbone {name!r}: give {SMOLLM2!r}, {TINY!r} or a folder that holds config.json and safetensors."
+        )
+    return folder
 
 
 def smollm2_gguf() -> Path | None:
