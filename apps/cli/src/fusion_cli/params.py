@@ -110,8 +110,8 @@ def _show(backbone: Backbone, costs: list[SystemCost], shape: CallShape, as_json
         parts = ", ".join(f"{part} {count:,}" for part, count in cost.parameters.items())
         stdout.print(f"  {cost.name}: {parts}", highlight=False, soft_wrap=True)
     stderr.print(
-        f"A clip: {shape.prompt} tokens of prompt, {shape.caption} of caption, {shape.frames} frames, beam {shape.beams}. The step "
-        "of the backbone alone is a forward pass, as nothing trains.",
+        f"A clip: {shape.prompt} tokens of prompt, {shape.caption} of caption, {shape.frames} frames, beam {shape.beams}. "
+        "The step of the backbone alone is a forward pass, as nothing trains.",
         soft_wrap=True,
     )
     unknown = sorted({name for cost in costs for name in cost.unknown})

@@ -1,8 +1,8 @@
 """What a fusion system costs on a backbone: trainable parameters, and FLOPs of a forward pass, a training step and a caption.
 
-All three are for one clip whose features are there already: the encoder is left out, as its features are computed once. The forward
-pass reads the prompt and a caption and computes logits where a token is predicted; the training step adds the backward pass, which
-ends at the lowest site (or the lowest trained block); a caption is decoded by beams with a key-value cache.
+All three are for one clip whose features are there already: the encoder is left out, as its features are computed once. The
+forward pass reads the prompt and a caption and computes logits where a token is predicted; the training step adds the backward
+pass, which ends at the lowest site (or the lowest trained block); a caption is decoded by beams with a key-value cache.
 
 Shapes: B clips, S text positions, T frames, A encoder width, N predicted tokens.
 """

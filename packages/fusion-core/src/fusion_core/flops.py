@@ -38,11 +38,11 @@ class Flops:
         return Flops(self.total + other.total, self.unknown + other.unknown)
 
 
-class _UnknownOperations(TorchDispatchMode):
+class _UnknownOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations of which the FLOP counter knows nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: Counter[str] = Counter()
 
     def __torch_dispatch__(
