@@ -213,3 +213,5 @@ def test_options_change_the_system_that_is_trained_and_not_what_it_is_matched_to
     assert abs(sum(changed.parameter_table().values()) / sum(plain.parameter_table().values()) - 1) < 0.2
     additive = build("additive", make_settings(system={"tokens": 2}))
     assert (additive.config.tokens, additive.config.sites) == (2, (3, 6))
+    alone = build("additive", make_settings(reference={}, system=REFERENCE))
+    assert alone.adapter_bytes() == build("additive", make_settings()).adapter_bytes()
