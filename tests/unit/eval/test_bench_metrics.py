@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from fusion_cli.bench import app, caption_metrics, tools
+from fusion_cli.bench import app, caption_metrics, timing
 from fusion_cli.bench.captions import BenchCaptions, make_captions, read_captions
-from fusion_cli.bench.tools import AacMetrics, FusionEval, PycocoEvalcap, measure_tool
+from fusion_cli.bench.timing import AacMetrics, FusionEval, PycocoEvalcap, measure_tool
 from typer.testing import CliRunner
 
 SMALL = BenchCaptions(
@@ -41,11 +41,11 @@ def test_a_stage_that_fails_is_named_and_the_others_are_timed(monkeypatch):
     def without_java():
         raise RuntimeError("no Java")
 
-    monkeypatch.setattr(tools, "_REPEATS", 1)
+    monkeypatch.setattr(timing, "_REPEATS", 1)
     monkeypatch.setattr(FusionEval, "together", lambda self, names: "meteor" in names and without_java())
     tool = FusionEval(SMALL.to_json())
     monkeypatch.setitem(tool.stages, "meteor", without_java)
-    monkeypatch.setattr(tools, "FusionEval", lambda data: tool)
+    monkeypatch.setattr(timing, "FusionEval", lambda data: tool)
     found = measure_tool("fusion-eval", SMALL.to_json())
     assert found["failures"] == dict.fromkeys(("all_cold", "all", "meteor"), "RuntimeError: no Java")
     assert found["seconds"].keys() == {"native", "tokenise", "cider_d", "bleu", "rouge_l", "reward"}

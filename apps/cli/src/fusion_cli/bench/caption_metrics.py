@@ -99,7 +99,7 @@ def _run_tool(name: str, content: dict[str, Any]) -> dict[str, Any]:
     import sys
 
     absent: dict[str, Any] = {"version": None, "seconds": {}, "values": {}}
-    command = [sys.executable, "-O", "-m", "fusion_cli.bench.tools", name]
+    command = [sys.executable, "-O", "-m", "fusion_cli.bench.timing", name]
     try:
         done = subprocess.run(
             command, input=json.dumps(content), capture_output=True, text=True, timeout=_LIMIT, check=False

@@ -1,4 +1,4 @@
-"""Time one tool's metrics in a process of its own: ``python -O -m fusion_cli.bench.tools NAME`` with captions on stdin.
+"""Time one tool's metrics in a process of its own: ``python -O -m fusion_cli.bench.timing NAME`` with captions on stdin.
 
 Each tool does its best: what can be kept between calls is made before the clock starts. Tokens are of our tokeniser for
 all, so that a stage's time is that stage's alone. ``-O`` leaves out aac-metrics' refusal of the Java that is here.
@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ _REPEATS = 50
 _BUDGET = 4.0  # seconds after which a stage is not repeated again
 
 
-class Tool:
+class Tool(ABC):
     """One tool's stages, each a function without arguments that returns what it computed, by name and clip."""
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -45,9 +46,9 @@ class Tool:
         self.sample_tokens = tokenize_all(data["samples"])
 
     @cached_property
+    @abstractmethod
     def stages(self) -> dict[str, Stage]:
         """The stages by name; those that have something to prepare have done it."""
-        raise NotImplementedError
 
     def together(self, names: Sequence[str]) -> None:
         """Compute some of the stages one after the other, as a user would."""
@@ -270,7 +271,12 @@ def _measure(stage: Callable[[], Any]) -> tuple[float, Any]:
 
 def measure_tool(name: str, data: dict[str, Any]) -> dict[str, Any]:
     """Return the seconds of each stage of a tool, and its values; of a stage that fails, why."""
-    tool = {"fusion-eval": FusionEval, "aac-metrics": AacMetrics, "pycocoevalcap": PycocoEvalcap}[name](data)
+    kinds: dict[str, Callable[[dict[str, Any]], Tool]] = {
+        "fusion-eval": FusionEval,
+        "aac-metrics": AacMetrics,
+        "pycocoevalcap": PycocoEvalcap,
+    }
+    tool = kinds[name](data)
     seconds: dict[str, float] = {}
     values: Values = {}
     failures: dict[str, str] = {}
