@@ -224,6 +224,17 @@ def test_the_meter_measures_and_changes_nothing(fuse, backbone, frames):
         assert 0.03 < ratio < 1.0  # α is 0.3 for a stream of the median size, and the sum of unit vectors is shorter
 
 
+def test_the_meter_knows_the_ratio_of_one_addition_and_leaves_untouched_positions_out(backbone):
+    class Double:
+        def enter_block(self, block, h_BSD):
+            return h_BSD + h_BSD * torch.tensor([0.0, 1.0, 2.0, 3.0, 0.0])[:, None] if block == 5 else h_BSD
+
+    meter = AdditionMeter(Double(), torch.tensor([[1, 1, 1, 0, 1]]))
+    for block in range(8):
+        meter.enter_block(block, torch.ones(1, 5, 4))
+    assert meter.ratios() == {5: 1.0}  # of 1 and 2 the lower median
+
+
 @pytest.mark.parametrize(
     ("form", "options", "message"),
     [

@@ -75,15 +75,16 @@ class AdditionMeter:
         self._ratios: dict[int, Tensor] = {}
 
     def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
-        """Let the context add, and keep the median ratio over the positions."""
+        """Let the context add, and keep the median ratio over the positions that it adds to."""
         result_BSD = self.context.enter_block(block, h_BSD)
         if result_BSD is not h_BSD:
             with torch.no_grad():
                 stream_BSD = h_BSD.float()
                 added_BS = torch.linalg.vector_norm(result_BSD.float() - stream_BSD, dim=-1)
                 ratio_BS = added_BS / torch.linalg.vector_norm(stream_BSD, dim=-1).clamp_min(1e-12)
-                counted = ratio_BS.flatten() if self.mask_BS is None else ratio_BS[self.mask_BS.bool()]
-                self._ratios[block] = counted.median()
+                counted_BS = added_BS > 0 if self.mask_BS is None else (added_BS > 0) & self.mask_BS.bool()
+                if counted_BS.any():
+                    self._ratios[block] = ratio_BS[counted_BS].median()
         return result_BSD
 
     def ratios(self) -> dict[int, float]:

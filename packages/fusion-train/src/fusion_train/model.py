@@ -62,6 +62,8 @@ def build_system(name: str, settings: RunSettings, backbone: Backbone, encoder_w
         ConfigError: there is no such system, it has no such option, or an option is missing.
     """
     system_type: type[FusionSystem] = SYSTEMS.load(name)
+    if system_type.name != name:
+        raise ConfigError(f"The system registered as {name!r} calls itself {system_type.name!r}; make the names equal.")
     config_type = system_type.config_type
     reference = reference_config(settings, backbone, encoder_width)
     facts = {**system_type.backbone_options(backbone), "encoder_width": encoder_width}

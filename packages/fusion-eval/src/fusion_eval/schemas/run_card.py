@@ -50,7 +50,7 @@ class SystemCard(Record):
     gate_init: float | None = Field(default=None, description="α of every site before training.")
     final_gates: dict[int, float] | None = Field(default=None, description="α or tanh(g) by site after training.")
     addition_ratio: dict[int, float] | None = Field(
-        default=None, description="‖addition‖/‖stream‖ by site after training, the median over text positions."
+        default=None, description="‖addition‖/‖stream‖ by site after training, the median over the positions added to."
     )
     residual_rms: dict[int, float] | None = Field(default=None, description="ρ by site: median RMS of the stream.")
 
