@@ -6,6 +6,7 @@ import typer
 
 from fusion_cli.bench.caption_metrics import metrics
 from fusion_cli.bench.resampling import statistics
+from fusion_cli.bench.training import training
 
 app = typer.Typer(help="Measure the ratios that the project promises.", no_args_is_help=True)
 
@@ -17,3 +18,4 @@ def _group() -> None:
 
 app.command()(metrics)
 app.command()(statistics)
+app.command()(training)

@@ -1,0 +1,85 @@
+"""``fusion bench training``: a training step and a decoded token of every system beside the bare backbone's own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+STEP_BAR = 1.10
+TOKEN_BAR = 1.02
+AISFX_WIDTH = 512
+
+
+def training(
+    profile: Annotated[str, typer.Option(help="Profile whose backbone, sites and sizes are timed.")] = "default",
+    system: Annotated[list[str] | None, typer.Option(help="Only this system; repeatable. By default all.")] = None,
+    repeats: Annotated[int, typer.Option(help="Steps of each side; twenty times as many tokens.", min=2)] = 10,
+    clips: Annotated[int, typer.Option(help="Clips of a step.", min=1)] = 16,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print seconds and ratios as JSON.")] = False,
+) -> None:
+    """Time a training step and a decoded token of every system, as ratios to the work that the backbone cannot avoid.
+
+    That work is the forward pass with its loss and the gradients of the activations from the lowest site up; of decoding, the
+    backbone's own token. The sides take turns, step by step, in one process; medians count.
+
+    Example: fusion bench training --system additive --system cross-attention
+    """
+    from fusion_core.systems import SYSTEMS
+    from fusion_train.config import load_settings
+    from fusion_train.model import build_backbone
+    from fusion_train.step_cost import BARE, StepShape, measure_steps
+
+    from fusion_cli.console import print_json
+
+    settings = load_settings(profile, setting)
+    backbone = build_backbone(settings)
+    names = system or SYSTEMS.names()
+    costs = measure_steps(backbone, names, settings, AISFX_WIDTH, StepShape(clips=clips), repeats)
+    bare = costs[BARE]
+    rows = [
+        {
+            "side": name,
+            "step_seconds": cost.step,
+            "step_ratio": cost.step / bare.step,
+            "token_seconds": cost.token,
+            "token_ratio": cost.token / bare.token,
+        }
+        for name, cost in costs.items()
+    ]
+    found = {"backbone": backbone.identity.name, "clips": clips, "repeats": repeats, "sides": rows, "bars": _bars(rows)}
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+
+
+def _bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is promised of the additive system, and whether it was kept."""
+    additive = [row for row in rows if row["side"] == "additive"]
+    promised = (("step_ratio", STEP_BAR), ("token_ratio", TOKEN_BAR))
+    return [
+        {"what": what, "ratio": row[what], "bar": bar, "kept": row[what] <= bar}
+        for row in additive
+        for what, bar in promised
+    ]
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from fusion_cli.console import stdout
+
+    title = f"{found['backbone']}: {found['clips']} clips a step, medians of {found['repeats']}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("side")
+    for column in ("step", "ratio", "token", "ratio"):
+        table.add_column(column, justify="right")
+    for row in found["sides"]:
+        step, token = f"{row['step_seconds']:.3f} s", f"{row['token_seconds'] * 1000:.1f} ms"
+        table.add_row(row["side"], step, f"{row['step_ratio']:.3f}", token, f"{row['token_ratio']:.3f}")
+    stdout.print(table)
+    for bar in found["bars"]:
+        verdict = "kept" if bar["kept"] else "NOT KEPT"
+        stdout.print(f"Additive's {bar['what'].replace('_', ' ')}: at most {bar['bar']:g}, {verdict}.")

@@ -1,0 +1,183 @@
+"""How long a training step and a decoded token take with a system, beside the work that the bare backbone cannot avoid.
+
+Unavoidable in a training step are the forward pass with the loss, and the gradients of the activations from the first site up.
+The sides are measured in turn, step by step, in one process, so that a busy machine slows all alike; the median counts.
+
+Shapes: B clips, S text positions, T frames, A encoder width, D backbone width.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from fusion_core.backbone import Backbone
+from fusion_core.context import FusionContext
+from fusion_core.progress import track
+from fusion_core.systems.base import FusionSystem
+from fusion_encoders.base import FeatureSequence
+from torch import Tensor
+from transformers import DynamicCache
+
+from fusion_train.config import RunSettings
+from fusion_train.examples import Batch
+from fusion_train.model import build_system
+from fusion_train.objectives.xe import cross_entropy_sum
+from fusion_train.optim import make_optimiser
+
+BARE = "backbone"
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Median seconds of one side.
+
+    Attributes:
+        step: of a training step.
+        token: of decoding one token of every beam.
+    """
+
+    step: float
+    token: float
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What is timed: a batch of clips with captions of one length, features of one length, beams of one clip."""
+
+    clips: int = 16
+    caption: int = 16
+    frames: int = 32
+    beams: int = 5
+
+
+class _FromTheFirstSiteUp:
+    """A context that adds nothing but asks for the gradients that a system at that block cannot do without."""
+
+    def __init__(self, block: int) -> None:
+        self.block = block
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        return h_BSD.detach().requires_grad_() if block == self.block and torch.is_grad_enabled() else h_BSD
+
+
+class _Side:
+    """One side: its step and its decoded token, ready to be run again and again."""
+
+    def __init__(
+        self, backbone: Backbone, system: FusionSystem | None, settings: RunSettings, shape: StepShape, site: int
+    ) -> None:
+        self.backbone = backbone
+        self.system = system
+        self.shape = shape
+        self.site = site
+        self.optimiser = make_optimiser(system, settings.optimiser) if system is not None else None
+        self.prompt = backbone.prompt(slots=system.slots if system is not None else 0)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Let the system into the backbone and out again."""
+        if self.system is not None:
+            self.system.attach(self.backbone)
+        yield
+        if self.system is not None:
+            self.system.detach()
+
+    def step(self, batch: Batch) -> None:
+        """Do a training step: forward, loss, backward, optimiser."""
+        if self.system is None or self.optimiser is None:
+            torch.autograd.backward(cross_entropy_sum(self.backbone, batch, _FromTheFirstSiteUp(self.site)))
+            return
+        slots_BS = self.prompt.slot_index(batch.ids_BS.shape[1])
+        context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
+        torch.autograd.backward(cross_entropy_sum(self.backbone, batch, context))
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+
+    @torch.inference_mode()
+    def decoder(self, batch: Batch) -> Callable[[], None]:
+        """Return a function that decodes one more token of every beam, each time after the same prompt."""
+        context = self._context(batch)
+        cache = DynamicCache(config=self.backbone.decoder.config)
+        prompt_BS = torch.tensor([self.prompt.ids], device=self.backbone.device)
+        self.backbone.hidden(prompt_BS, cache=cache, fusion=context)
+        cache.batch_repeat_interleave(self.shape.beams)
+        token_BS = torch.full((self.shape.beams, 1), self.backbone.end_id, device=self.backbone.device)
+
+        @torch.inference_mode()
+        def decode() -> None:
+            self.backbone.logits(self.backbone.hidden(token_BS, cache=cache, fusion=context)[:, -1])
+            cache.crop(-1)
+
+        return decode
+
+    def _context(self, batch: Batch) -> FusionContext | None:
+        if self.system is None:
+            return None
+        return self.system.bind(batch.features.x_BTA[:1], batch.features.mask_BT[:1], self.prompt.slot_index())
+
+
+def measure_steps(
+    backbone: Backbone,
+    names: Sequence[str],
+    settings: RunSettings,
+    encoder_width: int,
+    shape: StepShape,
+    repeats: int,
+) -> dict[str, StepCost]:
+    """Return what a step and a token cost for the bare backbone and for each system.
+
+    Args:
+        backbone: the frozen model, on its device; it is given back untouched.
+        names: systems, built as a run of these settings would build them.
+        settings: a profile; its reference says where the first site is.
+        encoder_width: A.
+        shape: what is timed.
+        repeats: steps of each side; twenty times as many tokens are decoded.
+
+    Raises:
+        ConfigError: there is no such system.
+    """
+    site = min(settings.reference.get("sites", [0]))
+    sides = {BARE: _Side(backbone, None, settings, shape, site)}
+    for name in names:
+        system = build_system(name, settings, backbone, encoder_width)
+        system.detach()
+        sides[name] = _Side(backbone, system, settings, shape, site)
+    batches = {name: _batch(side, encoder_width) for name, side in sides.items()}
+    steps: dict[str, list[float]] = {name: [] for name in sides}
+    tokens: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in track(range(repeats + 1), "steps"):
+        for name, side in sides.items():
+            with side.attached():
+                steps[name].append(_time(lambda side=side, name=name: side.step(batches[name]), backbone.device))  # type: ignore[misc]
+                decode = side.decoder(batches[name])
+                tokens[name] += [_time(decode, backbone.device) for _ in range(20)][1:]
+    return {name: StepCost(statistics.median(steps[name][1:]), statistics.median(tokens[name][19:])) for name in sides}
+
+
+def _batch(side: _Side, encoder_width: int) -> Batch:
+    """Return a batch of random tokens and frames; all rows are of one length, so nothing is padded."""
+    generator = torch.Generator().manual_seed(0)
+    device = side.backbone.device
+    size = (side.shape.clips, side.shape.caption)
+    caption_BS = torch.randint(3, side.backbone.decoder.config.vocab_size, size, generator=generator)
+    ids_BS = torch.cat([torch.tensor([side.prompt.ids] * size[0]), caption_BS], dim=1)
+    labels_BS = torch.zeros_like(ids_BS, dtype=torch.bool)
+    labels_BS[:, len(side.prompt.ids) - 1 : -1] = True
+    x_BTA = torch.randn(size[0], side.shape.frames, encoder_width, generator=generator)
+    features = FeatureSequence(x_BTA, torch.ones(size[0], side.shape.frames, dtype=torch.bool))
+    return Batch(ids_BS, torch.ones_like(ids_BS), labels_BS, features).to(device)
+
+
+def _time(call: Callable[[], None], device: torch.device) -> float:
+    """Return the seconds of a call, what it leaves running on an accelerator included."""
+    begin = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
