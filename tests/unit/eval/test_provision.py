@@ -136,6 +136,7 @@ def test_another_file_under_the_name_is_refused(maven, source):
     with pytest.raises(DataError, match=r"one-1\.0\.jar as fetched is not the published file"):
         provision.provide()
     assert _states() == ["missing", "missing"]
+    assert not (provision.java_folder() / "maven").exists()
     with pytest.raises(DataError, match=r"is not the published one-1\.0\.jar"):
         provision.provide(source)
 

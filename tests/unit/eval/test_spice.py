@@ -80,6 +80,12 @@ def test_many_captions_are_asked_for_in_parts(parser, log):
     assert [len(question["captions"]) for question in log()] == [4, 4, 2]
 
 
+def test_long_captions_are_asked_for_in_smaller_parts(parser, log):
+    captions = [" ".join([f"w{number}"] * LONGEST) for number in range(4)]
+    assert list(parser.proposals(captions)) == captions
+    assert [len(question["captions"]) for question in log()] == [3, 1]
+
+
 @pytest.mark.parametrize("bad", ["poison", "deadly"])
 def test_a_caption_that_the_parser_fails_at_is_named_and_the_others_are_kept(parser, log, bad):
     with pytest.raises(DataError, match=f"parser fails at the caption 'so {bad}'"):

@@ -189,7 +189,7 @@ def findings() -> list[ToolFinding]:
 def provide(source: Path | None = None, progress: Callable[[int, int], object] | None = None) -> list[Artifact]:
     """Bring every file that Maven knows into the user's cache, and return those that were not there before.
 
-    What is there already and whole stays; what was fetched in part before an interruption is not fetched again.
+    What is there already and whole stays, also what was whole when an earlier call was interrupted.
 
     Args:
         source: a folder that has the files somewhere in it, as a copied Maven repository; by default Maven is run.
@@ -247,7 +247,7 @@ def _install(artifact: Artifact, path: Path) -> None:
 def _fetch(wanted: Sequence[Artifact], progress: Callable[[int, int], object]) -> None:
     """Let Maven fetch files into a repository of our own, install them and remove it.
 
-    The repository outlives a failure, so that Maven goes on where it stopped.
+    The repository outlives a failure, so that Maven does not fetch again what was whole.
     """
     maven = shutil.which("mvn")
     if maven is None:
@@ -273,8 +273,12 @@ def _fetch(wanted: Sequence[Artifact], progress: Callable[[int, int], object]) -
             raise
     if process.returncode != 0:
         raise MissingAssetError(f"Maven could not fetch the files: {_complaint(log)} (all of it in {log}).")
-    for artifact in wanted:
-        _install(artifact, output / artifact.name)
+    try:
+        for artifact in wanted:
+            _install(artifact, output / artifact.name)
+    except DataError:
+        shutil.rmtree(staging)  # a wrong file would be taken again
+        raise
     shutil.rmtree(staging)
 
 

@@ -26,8 +26,8 @@ def setup(
     """Provide what METEOR and SPICE are made of, about 390 MB, and check it by hash.
 
     The files of the package pycocoevalcap are only checked. The others are fetched by Maven (mvn) into the user's cache;
-    what is there already is not fetched again, and an interrupted fetch goes on where it stopped. Exit code 4 where
-    something is missing at the end.
+    what is there already, also from a fetch that was interrupted, is not fetched again. Exit code 4 where something is
+    missing at the end.
 
     Examples:
 

@@ -26,8 +26,9 @@ from fusion_eval.provision import artifacts_of
 Synsets = frozenset[int]
 
 # The parser's time grows with the cube of a sentence's length, its memory with the square.
-LONGEST = 150  # words
-_BATCH = 64  # captions a question
+LONGEST = 100  # words
+_BATCH = 64  # captions a question, and of long ones fewer
+_BATCH_COST = 3 * LONGEST**3
 _BASE_HEAP, _HEAP_OF_THREAD = 2048, 1024  # MiB
 _SHOWN = 60
 
@@ -83,13 +84,14 @@ class SceneParser:
         if "" in wanted:
             known[""] = []
         new = [caption for caption in wanted if caption not in known]
-        for start in range(0, len(new), _BATCH):
-            batch = new[start : start + _BATCH]
+        done = 0
+        for batch in _batches(new):
             found = dict(self._parse(batch))
             self._store.write("proposals", found)
             known |= found
+            done += len(batch)
             if parsed is not None:
-                parsed(start + len(batch), len(new))
+                parsed(done, len(new))
         return {caption: [tuple(proposal) for proposal in known[caption]] for caption in wanted}
 
     def synsets(self, proposals: Iterable[Sequence[Proposal]]) -> dict[str, Synsets]:
@@ -173,11 +175,31 @@ class _Store:
             yield connection
 
 
+def _batches(captions: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the captions in parts that take the parser about as long."""
+    batch: list[str] = []
+    cost = 0
+    for caption in captions:
+        own = _words(caption) ** 3
+        if batch and (len(batch) == _BATCH or cost + own > _BATCH_COST):
+            yield batch
+            batch, cost = [], 0
+        batch.append(caption)
+        cost += own
+    if batch:
+        yield batch
+
+
+def _words(caption: str) -> int:
+    return caption.count(" ") + 1
+
+
 def _check_lengths(captions: Iterable[str]) -> None:
     for caption in captions:
-        words = caption.count(" ") + 1
-        if words > LONGEST:
-            raise DataError(f"The text '{_shown(caption)}' has {words} words, and SPICE takes {LONGEST}; shorten it.")
+        if _words(caption) > LONGEST:
+            raise DataError(
+                f"The text '{_shown(caption)}' has {_words(caption)} words, and SPICE takes {LONGEST}; shorten it."
+            )
 
 
 def _fingerprint() -> str:

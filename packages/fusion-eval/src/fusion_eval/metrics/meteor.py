@@ -50,7 +50,7 @@ _CHUNKS = COLUMNS.index("chunks")
 _WEIGHTS = np.array(list(STAGES.values()))
 
 # Longer captions are no captions; the tool's time grows faster than their length.
-LONGEST = 500  # words
+LONGEST = 300  # words
 _HEAP = 2048  # MiB
 _SHOWN = 40
 
@@ -61,7 +61,7 @@ class Meteor:
     As a context manager it ends them; else they end with Python, or when they have been idle for minutes.
 
     Args:
-        processes: processes to share the clips among; each takes about 1.2 GB.
+        processes: processes to share the clips among; each takes about 0.6 GB.
 
     Raises:
         MissingAssetError: Java, the tool or its table of paraphrases is not installed.
