@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from fusion_eval.metrics.base import Resources
     from fusion_eval.metrics.bleu import bleu
     from fusion_eval.metrics.cider_d import CiderD, cider_d
+    from fusion_eval.metrics.diversity import self_bleu
     from fusion_eval.metrics.document_frequency import DocumentFrequency
     from fusion_eval.metrics.mentions import Lexicon
     from fusion_eval.metrics.meteor import Meteor, meteor
     from fusion_eval.metrics.rouge_l import rouge_l
     from fusion_eval.metrics.spice import spice
+    from fusion_eval.metrics.spider import spider, spider_fl
+    from fusion_eval.readers import Origin, read_predictions, read_references, read_together
     from fusion_eval.registry import load_metric, metric_names
     from fusion_eval.reranking import rerank
     from fusion_eval.schemas.comparison import Comparison
@@ -38,6 +41,7 @@ _MODULES = {
     "Lexicon": "metrics.mentions",
     "Meteor": "metrics.meteor",
     "MissingAssetError": "errors",
+    "Origin": "readers",
     "Predictions": "schemas.predictions",
     "References": "schemas.references",
     "RerankWeights": "schemas.rerank",
@@ -51,10 +55,16 @@ _MODULES = {
     "load_metric": "registry",
     "meteor": "metrics.meteor",
     "metric_names": "registry",
+    "read_predictions": "readers",
+    "read_references": "readers",
+    "read_together": "readers",
     "rerank": "reranking",
     "rouge_l": "metrics.rouge_l",
     "score": "scoring",
+    "self_bleu": "metrics.diversity",
     "spice": "metrics.spice",
+    "spider": "metrics.spider",
+    "spider_fl": "metrics.spider",
     "tune_rerank": "tuning",
 }
 
@@ -68,6 +78,7 @@ __all__ = [
     "Lexicon",
     "Meteor",
     "MissingAssetError",
+    "Origin",
     "Predictions",
     "References",
     "RerankWeights",
@@ -81,12 +92,19 @@ __all__ = [
     "load_metric",
     "meteor",
     "metric_names",
+    "read_predictions",
+    "read_references",
+    "read_together",
     "rerank",
     "rouge_l",
     "score",
+    "self_bleu",
     "spice",
+    "spider",
+    "spider_fl",
     "tune_rerank",
 ]
+
 
 def __getattr__(name: str) -> object:
     """Load a public name from its module."""

@@ -113,7 +113,8 @@ def _show(scores: Scores, out: Path | None, as_json: bool) -> None:
         table.add_column("n", justify="right")
         for name, value in scores.metrics.items():
             label = f"{name} (oracle)" if name in scores.oracle else name
-            table.add_row(label, f"{value:.4f}", str(scores.denominator[name]))
+            shown = f"{value:,.0f}" if name == "vocabulary" else f"{value:.4f}"
+            table.add_row(label, shown, str(scores.denominator[name]))
         stdout.print(table)
     for name, reason in scores.unavailable.items():
         stderr.print(f"{name}: {reason}", style="yellow", markup=False)

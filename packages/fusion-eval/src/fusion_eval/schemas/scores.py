@@ -33,8 +33,8 @@ class Statistics(Record):
 class Scores(Schema):
     """What one predictions file scored against one references file, kept as ``scores.json``.
 
-    CIDEr-D is on coco-caption's scale; the rest lies in 0..1. ``n`` is the denominator: the number of clips of the
-    references, among them those of ``missing``, which are scored as an empty caption.
+    CIDEr-D is on coco-caption's scale; vocabulary and caption length are counts; the rest lies in 0..1. ``n`` is the
+    denominator: the number of clips of the references, among them those of ``missing``, which are scored as an empty caption.
     """
 
     schema_: Literal["fusion.scores/1"] = Field(default="fusion.scores/1", alias="schema")
