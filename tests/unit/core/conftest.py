@@ -20,7 +20,7 @@ from fusion_core.systems.base import FusionSystem
 
 ENCODER_WIDTH = 12
 SITES = (3, 6)
-CAPTION = "A dog barks twice"
+CAPTION = "A dog."
 ADDITIVE = [
     {"placement": placement, "mixing": mixing, "adapter": adapter}
     for placement, mixing, adapter in itertools.product(

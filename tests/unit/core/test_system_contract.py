@@ -264,18 +264,15 @@ def test_saved_and_loaded_is_the_same(fused, frames, tmp_path):
         loaded.detach()
 
 
-def test_parts_count_every_parameter_once(fused):
+def test_parts_count_every_parameter_once(form, fuse, backbone):
+    fused = fuse(form, backbone)
     table = fused.system.parameter_table()
     assert sum(table.values()) == sum(parameter.numel() for parameter in fused.system.parameters())
-    assert table.get("gates", 0) == len(fused.system.gate_values())
+    gates = fused.system.gate_values()
+    assert table.get("gates", 0) == len(gates)
+    assert float(fused.system.penalty()) == pytest.approx(sum(gate**2 for gate in gates.values()), rel=1e-6)
     assert sum(parameter.numel() for parameter in fused.system.parameters()) == sum(
         value.numel()
         for name, value in fused.system.state_dict().items()
         if not name.endswith((".rho", "mean_A", "deviation_A"))
     )
-
-
-def test_penalty_is_the_sum_of_squared_gates(form, fuse, backbone):
-    system = fuse(form, backbone).system
-    expected = sum(gate**2 for gate in system.gate_values().values())
-    assert float(system.penalty()) == pytest.approx(expected, rel=1e-6)
