@@ -57,7 +57,7 @@ def test_json_goes_to_the_output_and_notes_to_the_error_stream(root, predictions
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
-    [(["--metrics", "bleu"], ConfigError), (["--events", "absent.json"], DataError), (["--metrics", ","], ConfigError)],
+    [(["--metrics", "blue"], ConfigError), (["--events", "absent.json"], DataError), (["--metrics", ","], ConfigError)],
 )
 def test_errors_carry_their_exit_code(root, arguments, error):
     result = _run(root, *arguments)

@@ -39,7 +39,7 @@ def test_check_says_what_is_missing_and_changes_nothing(run, tmp_path):
     found = json.loads(result.stdout)
     assert found["java"] == "17.0.1"
     assert found["files"] == [
-        {"name": "a-1.jar", "tool": "spice", "size": 5, "state": "missing", "detail": "run 'fusion eval setup'"}
+        {"name": "a-1.jar", "tool": "spice", "size": 5, "state": "missing", "detail": "run 'fusion-eval setup'"}
     ]
     assert not (tmp_path / "cache").exists()
 
@@ -48,7 +48,7 @@ def test_a_folder_provides_and_the_table_names_it(run, tmp_path):
     (tmp_path / "a-1.jar").write_bytes(CONTENT)
     result = run("--from", str(tmp_path))
     assert result.exit_code == 0
-    assert "a-1.jar" in result.stdout
+    assert "1 files" in result.stdout
     assert "Provided: a-1.jar." in result.stderr
     again = run("--json")
     assert again.exit_code == 0

@@ -79,7 +79,7 @@ def test_a_program_killed_between_questions_is_started_again(echo):
 
 
 def test_a_program_killed_in_the_middle_answers_the_rest_after_a_restart(echo):
-    lines = [f"line {number}" for number in range(2000)]
+    lines = [f"{number} {'x' * 1000}" for number in range(2000)]  # more than the pipe holds after 700 answers
     killed = []
 
     def kill_once(answered: int) -> None:

@@ -79,12 +79,12 @@ def _states() -> list[str]:
 def test_what_is_missing_is_named_with_the_command():
     assert _states() == ["missing", "missing"]
     with pytest.raises(
-        MissingAssetError, match=r"^SPICE needs one-1.0.jar, two-2.0-models.jar; run 'fusion eval setup'\.$"
+        MissingAssetError, match=r"^SPICE needs one-1.0.jar, two-2.0-models.jar; run 'fusion-eval setup'\.$"
     ):
         provision.require("spice")
     (spice,) = (finding for finding in provision.findings() if finding.name == "SPICE 1.0")
     assert not spice.present
-    assert "fusion eval setup" in spice.detail
+    assert "fusion-eval setup" in spice.detail
 
 
 def test_a_file_of_the_wheel_needs_the_wheel(monkeypatch):
@@ -92,7 +92,7 @@ def test_a_file_of_the_wheel_needs_the_wheel(monkeypatch):
     monkeypatch.setattr(provision, "ARTIFACTS", (absent, *provision.ARTIFACTS))
     monkeypatch.setattr(provision, "WHEEL", "no-such-package-here")
     assert absent.place is None
-    with pytest.raises(MissingAssetError, match=r"pip install 'fusion-eval\[aac\]' && fusion eval setup"):
+    with pytest.raises(MissingAssetError, match=r"pip install 'fusion-eval\[aac\]' && fusion-eval setup"):
         provision.require("spice")
 
 

@@ -132,7 +132,7 @@ def test_a_parser_that_does_not_start_is_a_missing_asset(parser, monkeypatch):
 
 def test_without_its_files_the_mend_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path))
-    with pytest.raises(MissingAssetError, match="fusion eval setup"):
+    with pytest.raises(MissingAssetError, match="fusion-eval setup"):
         Spice()
 
 

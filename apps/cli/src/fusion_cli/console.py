@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -19,3 +21,20 @@ def print_json(value: Any) -> None:
 def notify(sentence: str) -> None:
     """Print a note on the error stream, as it is."""
     stderr.print(sentence, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def metric_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar a metric while captions are scored; yields what the metrics tell how far they are."""
+    from fusion_core.progress import progress_bar
+    from rich.progress import TaskID
+
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(metric: str, done: int, total: int) -> None:
+            if metric not in tasks:
+                tasks[metric] = bar.add_task(metric, total=total)
+            bar.update(tasks[metric], completed=done, total=total)
+
+        yield tell

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_compare(commands)
     _add_rerank(commands)
+    _add_setup(commands)
     _add_metrics(commands)
     return parser
 
@@ -99,6 +100,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--b", type=Path, nargs="+", required=True, help="predictions of the other, a file a seed")
     command.add_argument("--references", type=Path, required=True)
     command.add_argument("--metrics", default="cider_d", help="names with commas between, or all")
+    command.add_argument("--allow-missing", action="store_true", help="score absent clips as an empty caption")
     command.add_argument("--resamples", type=int, default=10_000)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--out", type=Path, help="write the comparison to this file")
@@ -115,6 +117,7 @@ def _compare(options: argparse.Namespace) -> int:
         predictions[len(options.a) :],
         references,
         metrics=[name.strip() for name in options.metrics.split(",") if name.strip()],
+        allow_missing=options.allow_missing,
         resamples=options.resamples,
         seed=options.seed,
     )
@@ -145,6 +148,29 @@ def _rerank(options: argparse.Namespace) -> int:
     changed = sum(old.caption != new.caption for old, new in zip(before.items, after.items, strict=True))
     print(f"{changed} of {len(after.items)} captions changed: {options.out}")
     return 0
+
+
+def _add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("setup", help="provide what METEOR and SPICE are made of", epilog=EPILOGUE)
+    command.add_argument("--check", action="store_true", help="only say what is there and whether it is whole")
+    command.add_argument("--from", dest="source", type=Path, help="take the files from this folder, not by Maven")
+    command.set_defaults(run=_setup)
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from fusion_eval.provision import ARTIFACTS, check, provide
+
+    if not options.check:
+        fetched = provide(options.source, _count_bytes if sys.stderr.isatty() else None)
+        print(f"Provided: {', '.join(one.name for one in fetched) or 'nothing was missing'}.", file=sys.stderr)
+    found = [check(artifact) for artifact in ARTIFACTS]
+    for one in found:
+        print(f"{one.state:8} {one.tool:8} {one.name}: {one.detail}")
+    return 0 if all(one.state == "ok" for one in found) else 4
+
+
+def _count_bytes(done: int, total: int) -> None:
+    print(f"\r{done / 1e6:,.0f} of {total / 1e6:,.0f} MB", end="\n" if done >= total else "", file=sys.stderr)
 
 
 def _add_metrics(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

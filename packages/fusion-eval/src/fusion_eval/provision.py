@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 from fusion_eval.errors import DataError, MissingAssetError
 from fusion_eval.files import cache_dir, sha256_file
 
-SETUP_COMMAND = "fusion eval setup"
+SETUP_COMMAND = "fusion-eval setup"
 WHEEL = "pycocoevalcap"
 WHEEL_COMMAND = "pip install 'fusion-eval[aac]'"
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"

@@ -98,10 +98,13 @@ def evaluate(alignment: Alignment, metrics: Sequence[str], resources: Resources)
 
     def compute(metric: Metric) -> MetricValues:
         if metric.name not in computed:
+            tell = resources.telling(metric.name)
+            tell(0, len(clips.ids))
             try:
                 computed[metric.name] = metric.compute(clips)
             except MissingAssetError as error:
                 computed[metric.name] = error
+            tell(len(clips.ids), len(clips.ids))
         outcome = computed[metric.name]
         if isinstance(outcome, MissingAssetError):
             raise outcome

@@ -64,22 +64,24 @@ def captions(
     from fusion_eval.readers import read_together
     from fusion_eval.scoring import score
 
-    from fusion_cli.console import notify
+    from fusion_cli.console import metric_bars, notify
 
     (found,), truth = read_together([predictions], references, notify)
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    scores = score(
-        found,
-        truth,
-        metrics=names,
-        events=read_events(events, references),
-        allow_missing=allow_missing,
-        resources=Resources(
-            document_frequency=read_document_frequency(document_frequency),
-            assets=assets,
-            columns=read_columns(column or [], [item.id for item in truth.items]),
-        ),
-    )
+    with metric_bars() as progress:
+        scores = score(
+            found,
+            truth,
+            metrics=names,
+            events=read_events(events, references),
+            allow_missing=allow_missing,
+            resources=Resources(
+                document_frequency=read_document_frequency(document_frequency),
+                assets=assets,
+                columns=read_columns(column or [], [item.id for item in truth.items]),
+                progress=progress,
+            ),
+        )
     if out is not None:
         scores.write(out)
     _show(scores, out, as_json)

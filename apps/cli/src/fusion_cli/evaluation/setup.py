@@ -86,10 +86,24 @@ def _show(found: list[Finding], java: str | None, detail: str, as_json: bool) ->
     from rich.table import Table
 
     table = Table(title="METEOR and SPICE", title_justify="left")
-    for column in ("", "metric", "file", "MB", "where, or how to get it"):
+    for column in ("", "metric", "what", "MB", "where, or how to get it"):
         table.add_column(column, overflow="fold", justify="right" if column == "MB" else "left")
     marks = {"ok": "[green]ok[/green]", "missing": "[yellow]--[/yellow]", "damaged": "[red]damaged[/red]"}
     table.add_row(marks["ok" if java else "missing"], "both", "java", "", escape(f"Java {java}" if java else detail))
+    for (tool, folder), files in _by_folder(found).items():
+        size = sum(one.size for one in files) / 1e6
+        table.add_row(marks["ok"], tool, f"{len(files)} files", f"{size:.1f}", escape(folder))
     for one in found:
-        table.add_row(marks[one.state], one.tool, one.name, f"{one.size / 1e6:.1f}", escape(one.detail))
+        if one.state != "ok":
+            table.add_row(marks[one.state], one.tool, one.name, f"{one.size / 1e6:.1f}", escape(one.detail))
     stdout.print(table)
+
+
+def _by_folder(found: list[Finding]) -> dict[tuple[str, str], list[Finding]]:
+    """Return the whole files by metric and by the folder of the wheel or the cache that they lie in."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for one in found:
+        if one.state == "ok":
+            folder = str(Path(one.detail).parent)
+            groups.setdefault((one.tool, folder), []).append(one)
+    return groups

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,18 @@ class Resources:
         columns: published values by name, one a clip in the order of the references, which take the place of a
             metric's own computation: ``error_probability`` of the fluency detector, ``spice``, ``sbert_sim``.
         workers: processes that a slow tool may use; by default one a core.
+        progress: is told of a metric by name how much of it is done, of how much.
     """
 
     document_frequency: DocumentFrequency | None = None
     assets: Path | None = None
     columns: Mapping[str, Sequence[float]] = field(default_factory=dict)
     workers: int | None = None
+    progress: Callable[[str, int, int], object] | None = None
+
+    def telling(self, metric: str) -> Callable[[int, int], object]:
+        """Return what a metric calls with how much is done, of how much."""
+        return partial(self.progress, metric) if self.progress is not None else lambda done, total: None
 
 
 @dataclass(frozen=True)

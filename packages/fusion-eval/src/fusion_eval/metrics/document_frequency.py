@@ -93,7 +93,9 @@ class DocumentFrequency:
             metadata = polars.read_parquet_metadata(path)
             frame = polars.read_parquet(path)
         except (polars.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path} is no readable Parquet file; write it again (fusion eval document-frequency).") from error
+            raise DataError(
+                f"{path} is no readable Parquet file; write it again (fusion eval document-frequency)."
+            ) from error
         if metadata.get("schema") != SCHEMA:
             raise DataError(f"{path}: schema is '{metadata.get('schema')}', not '{SCHEMA}'; give such a file.")
         return cls._from_counts(

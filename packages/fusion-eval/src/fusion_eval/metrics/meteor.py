@@ -203,8 +203,10 @@ def _refusal(clip: int, captions: Sequence[Tokens], reason: str) -> DataError:
 
 
 def _compute(clips: ScoredClips) -> MetricValues:
-    tool = shared_meteor()
-    values_CF = tool.statistics(clips.caption_tokens, clips.reference_tokens)
+    tool, tell = shared_meteor(), clips.resources.telling("meteor")
+    values_CF = tool.statistics(
+        clips.caption_tokens, clips.reference_tokens, lambda done: tell(done, len(clips.captions))
+    )
     statistics = SufficientStatistics(COLUMNS, values_CF, lambda sums_F: {"meteor": meteor_of_sums(sums_F)})
     return MetricValues(
         corpus={"meteor": float(meteor_of_sums(values_CF.sum(axis=0)))},

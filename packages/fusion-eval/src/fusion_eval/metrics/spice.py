@@ -109,7 +109,7 @@ def _compute(clips: ScoredClips) -> MetricValues:
         values, tools, source = list(published), {}, "given as a column"
     else:
         tool = shared_spice(clips.resources.workers)
-        values = tool.score(clips.caption_tokens, clips.reference_tokens)
+        values = tool.score(clips.caption_tokens, clips.reference_tokens, clips.resources.telling("spice"))
         tools, source = {"spice": VERSION, "spice_parser": PARSER, "java": tool.java.version}, "computed"
     return MetricValues(
         corpus={"spice": float(np.mean(values))},
