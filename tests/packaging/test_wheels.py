@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -90,3 +91,32 @@ def test_the_installed_command_runs_without_the_checkout(
     output = run([str(environment / "bin" / "fusion"), "--help"], tmp_path)
     assert "encode" in output
     assert "encode" in run([python, "-m", "fusion_cli", "--help"], tmp_path)
+
+
+def test_the_metrics_wheel_alone_scores_without_java(uv: str, repository: Path, wheels: Path, tmp_path: Path) -> None:
+    """Native metrics have values; METEOR and SPICE say what is missing; nothing of torch is there."""
+    environment = tmp_path / "environment"
+    run(
+        [uv, "sync", "--locked", "--offline", "--no-dev", "--no-install-workspace", "--package", "fusion-eval"],
+        repository,
+        UV_PROJECT_ENVIRONMENT=str(environment),
+        UV_LINK_MODE="symlink",
+    )
+    python = str(environment / "bin" / "python")
+    install = [uv, "pip", "install", "--python", python, "--offline", "--no-index", "--find-links", str(wheels)]
+    run([*install, "fusion-eval"], tmp_path)
+    truth = {"1": ["a dog barks", "a dog is barking"], "2": ["rain falls", "heavy rain"]}
+    common = {"dataset": "demo", "split": "test"}
+    references = {**common, "schema": "fusion.references/1"}
+    references["items"] = [{"id": name, "references": texts} for name, texts in truth.items()]
+    predictions = {**common, "schema": "fusion.predictions/1", "system": "mine"}
+    predictions["items"] = [{"id": name, "caption": "a dog"} for name in truth]
+    (tmp_path / "r.json").write_text(json.dumps(references))
+    (tmp_path / "p.json").write_text(json.dumps(predictions))
+    command = [str(environment / "bin" / "fusion-eval"), "score", "--predictions", "p.json", "--references", "r.json"]
+    output = run([*command, "--json"], tmp_path, PATH=str(environment / "bin"), JAVA_HOME="", HOME=str(tmp_path))
+    scores = json.loads(output)
+    assert {"bleu_4", "rouge_l", "cider_d", "distinct_1"} <= set(scores["metrics"])
+    assert {"meteor", "spice", "spider", "fense"} <= set(scores["unavailable"])
+    assert "fusion-eval[aac]" in scores["unavailable"]["meteor"]
+    assert not list(environment.glob("lib/python*/site-packages/torch"))

@@ -37,7 +37,7 @@ def test_a_metric_that_is_absent_is_named_and_asked_for_by_name_ends_with_4(file
     assert main(_arguments("score", files, "--metrics", "cider_d,fer", "--assets", str(empty))) == 4
     captured = capsys.readouterr()
     assert "cider_d" in captured.out
-    assert "\nfer: " in captured.err
+    assert captured.err.startswith("fer: ")
 
 
 def test_errors_are_one_sentence(files, capsys):
@@ -56,6 +56,20 @@ def test_captions_are_reranked(files, capsys):
     assert main(["rerank", "--predictions", str(files / "p.json"), "--out", str(out)]) == 0
     assert [item.id for item in Predictions.read(out).items] == [item["id"] for item in content["items"]]
     assert f"of {len(content['items'])} captions changed" in capsys.readouterr().out
+
+
+def test_weights_are_tuned_on_val_and_refused_elsewhere(files, capsys):
+    content = json.loads((files / "p.json").read_text())
+    truth = json.loads((files / "r.json").read_text())
+    for item in content["items"]:
+        item["candidates"] = [{"text": text} for text in ("a dog barks", "rain falls on a roof")]
+    content.pop("references_sha256", None)
+    out = files / "w.json"
+    for split, code in (("test", 2), ("val", 0)):
+        (files / "p.json").write_text(json.dumps(content | {"split": split}))
+        (files / "r.json").write_text(json.dumps(truth | {"split": split}))
+        assert main(_arguments("tune-rerank", files, "--out", str(out))) == code
+    assert json.loads(capsys.readouterr().out)["weights"] == json.loads(out.read_text())["weights"]
 
 
 def test_the_list_names_every_metric(capsys):

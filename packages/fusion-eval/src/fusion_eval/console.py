@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_compare(commands)
     _add_rerank(commands)
+    _add_tune_rerank(commands)
     _add_setup(commands)
     _add_metrics(commands)
     return parser
@@ -147,6 +148,33 @@ def _rerank(options: argparse.Namespace) -> int:
     after.write(options.out)
     changed = sum(old.caption != new.caption for old, new in zip(before.items, after.items, strict=True))
     print(f"{changed} of {len(after.items)} captions changed: {options.out}")
+    return 0
+
+
+def _add_tune_rerank(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "tune-rerank", help="choose the reranker's weights on a validation split", epilog=EPILOGUE
+    )
+    command.add_argument(
+        "--predictions", type=Path, required=True, help="predictions of the validation split, with candidates"
+    )
+    command.add_argument("--references", type=Path, required=True, help="references of the validation split")
+    command.add_argument("--metric", default="cider_d", help="cider_d (default) or spider")
+    command.add_argument("--document-frequency", type=Path, help="document frequencies for the consensus")
+    command.add_argument("--out", type=Path, default=Path("rerank_weights.json"), help="write the weights here")
+    command.set_defaults(run=_tune_rerank)
+
+
+def _tune_rerank(options: argparse.Namespace) -> int:
+    from fusion_eval.metrics.document_frequency import DocumentFrequency
+    from fusion_eval.readers import read_together
+    from fusion_eval.tuning import tune_rerank
+
+    (predictions,), references = read_together([options.predictions], options.references, _notify)
+    frequency = DocumentFrequency.load(options.document_frequency) if options.document_frequency else None
+    tuned = tune_rerank(predictions, references, options.metric, frequency)
+    tuned.write(options.out)
+    print(json.dumps(tuned.model_dump(mode="json"), ensure_ascii=False, indent=2))
     return 0
 
 

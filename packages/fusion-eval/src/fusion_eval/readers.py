@@ -43,7 +43,7 @@ def read_references(path: Path, origin: Origin | None = None, notify: Notify | N
     Args:
         path: the file.
         origin: the dataset and split of a file that does not name them; by default guessed from layout and file name.
-        notify: is called with one sentence on what the file was taken for.
+        notify: is called with one sentence on what a file that is not ours was taken for.
 
     Raises:
         DataError: the file is absent, of no known kind, or a clip in it has no reference.
@@ -51,7 +51,7 @@ def read_references(path: Path, origin: Origin | None = None, notify: Notify | N
     text = _read_text(path)
     content = _read_json(path, text)
     if _is_ours(content):
-        return _validate(References, path, text, content, notify)
+        return _validate(References, path, text, content)
     dataset: str | None = "coco"
     if content is not None:
         kind, references = "COCO annotations", _coco_references(path, content)
@@ -79,7 +79,7 @@ def read_predictions(path: Path, origin: Origin | None = None, notify: Notify | 
     Args:
         path: the file; its stem names the system where the file does not.
         origin: the dataset and split of a file that does not name them; by default guessed from layout and file name.
-        notify: is called with one sentence on what the file was taken for.
+        notify: is called with one sentence on what a file that is not ours was taken for.
 
     Raises:
         DataError: the file is absent or of no known kind.
@@ -87,7 +87,7 @@ def read_predictions(path: Path, origin: Origin | None = None, notify: Notify | 
     text = _read_text(path)
     content = _read_json(path, text)
     if _is_ours(content):
-        return _validate(Predictions, path, text, content, notify)
+        return _validate(Predictions, path, text, content)
     dataset: str | None = "coco"
     captions: list[tuple[str, str, tuple[str, ...]]]
     if content is not None:
@@ -154,16 +154,14 @@ def _is_ours(content: Any) -> bool:
     return isinstance(content, dict) and str(content.get("schema", "")).startswith("fusion.")
 
 
-def _validate(kind: type[Read], path: Path, text: str, content: Any, notify: Notify | None) -> Read:
+def _validate(kind: type[Read], path: Path, text: str, content: Any) -> Read:
     wanted = kind.model_fields["schema_"].default
     if content["schema"] != wanted:
         raise DataError(f"{path} is a '{content['schema']}' file; give one of '{wanted}' here.")
     try:
-        file = kind.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         raise DataError(f"{path}: {first_problem(error)}") from error
-    _say(notify, f"{path}: {wanted}, {len(file.items)} clips of {file.dataset} {file.split}.")
-    return file
 
 
 def _coco_references(path: Path, content: Any) -> list[tuple[str, Sequence[str]]]:
