@@ -48,7 +48,7 @@ def test_a_folder_provides_and_the_table_names_it(run, tmp_path):
     (tmp_path / "a-1.jar").write_bytes(CONTENT)
     result = run("--from", str(tmp_path))
     assert result.exit_code == 0
-    assert "1 files" in result.stdout
+    assert "a-1.jar" in result.stdout
     assert "Provided: a-1.jar." in result.stderr
     again = run("--json")
     assert again.exit_code == 0

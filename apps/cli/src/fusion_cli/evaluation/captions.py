@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusion_cli.evaluation.rerank import read_document_frequency
+from fusion_cli.evaluation.inputs import (
+    AllowMissing,
+    AssetsFolder,
+    EventsFile,
+    MetricDocumentFrequency,
+    MetricNames,
+    read_document_frequency,
+    read_events,
+    split_names,
+)
 
 if TYPE_CHECKING:
-    from fusion_eval.schemas.events import SceneEvents
     from fusion_eval.schemas.scores import Scores
 
 
@@ -25,21 +33,12 @@ def captions(
             help="What they are compared with: a references file, COCO annotations, or a CSV of AudioCaps or Clotho."
         ),
     ],
-    events: Annotated[
-        Path | None,
-        typer.Option(help="Event graphs of the split; found beside the references where they lie in events/."),
-    ] = None,
-    metrics: Annotated[str, typer.Option(help="Metrics with commas between, or all.")] = "all",
+    events: EventsFile = None,
+    metrics: MetricNames = "all",
     out: Annotated[Path | None, typer.Option(help="Write the scores, also clip by clip, to this file.")] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Score clips without a prediction as an empty caption.")
-    ] = False,
-    document_frequency: Annotated[
-        Path | None, typer.Option(help="Document frequencies for CIDEr-D; by default those of the scored references.")
-    ] = None,
-    assets: Annotated[
-        Path | None, typer.Option(help="Folder with FENSE's weights; by default the caches of aac-metrics and the hub.")
-    ] = None,
+    allow_missing: AllowMissing = False,
+    document_frequency: MetricDocumentFrequency = None,
+    assets: AssetsFolder = None,
     column: Annotated[
         list[str] | None,
         typer.Option(help="Published values NAME=FILE.csv:COLUMN (error_probability, sbert_sim, spice); repeatable."),
@@ -67,7 +66,7 @@ def captions(
     from fusion_cli.console import metric_bars, notify
 
     (found,), truth = read_together([predictions], references, notify)
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    names = split_names(metrics)
     with metric_bars() as progress:
         scores = score(
             found,
@@ -87,16 +86,6 @@ def captions(
     _show(scores, out, as_json)
     if "all" not in names and scores.unavailable:
         raise typer.Exit(4)
-
-
-def read_events(events: Path | None, references: Path) -> SceneEvents | None:
-    """Read the event graphs: of the file given, or of events/<split>.json where the references lie in references/."""
-    from fusion_eval.schemas.events import SceneEvents
-
-    beside = references.parent.parent / "events" / references.name
-    if events is None and references.parent.name == "references" and beside.is_file():
-        events = beside
-    return SceneEvents.read(events) if events is not None else None
 
 
 def _show(scores: Scores, out: Path | None, as_json: bool) -> None:

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from fusion_cli.evaluation.captions import read_events
-from fusion_cli.evaluation.rerank import read_document_frequency
+from fusion_cli.evaluation.inputs import (
+    AllowMissing,
+    AssetsFolder,
+    EventsFile,
+    MetricDocumentFrequency,
+    MetricNames,
+    read_document_frequency,
+    read_events,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from fusion_eval.schemas.comparison import ComparedFile, Comparison, MetricComparison, SeedSpread, Spread
@@ -43,26 +51,17 @@ def compare(
     a: Annotated[list[Path], typer.Option("--a", help="Captions of one system; of several seeds, a file each.")],
     b: Annotated[list[Path], typer.Option("--b", help="Captions of the other system; of several seeds, a file each.")],
     references: Annotated[Path, typer.Option(help="What they are compared with, as fusion eval captions reads it.")],
-    events: Annotated[
-        Path | None,
-        typer.Option(help="Event graphs of the split; found beside the references where they lie in events/."),
-    ] = None,
-    metrics: Annotated[str, typer.Option(help="Metrics with commas between, or all.")] = "all",
+    events: EventsFile = None,
+    metrics: MetricNames = "all",
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap, and of the changes of sides.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the bootstrap differences: a .svg, .png, .pdf or .html file.")
     ] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Score clips without a prediction as an empty caption.")
-    ] = False,
-    document_frequency: Annotated[
-        Path | None, typer.Option(help="Document frequencies for CIDEr-D; by default those of the scored references.")
-    ] = None,
-    assets: Annotated[
-        Path | None, typer.Option(help="Folder with FENSE's weights; by default the caches of aac-metrics and the hub.")
-    ] = None,
+    allow_missing: AllowMissing = False,
+    document_frequency: MetricDocumentFrequency = None,
+    assets: AssetsFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON instead of a table.")] = False,
 ) -> None:
     """Compare two systems on the same clips: differences a - b with 95% intervals and p-values.
@@ -81,17 +80,16 @@ def compare(
     from fusion_eval.metrics.base import Resources
     from fusion_eval.readers import read_together
 
-    from fusion_cli.console import stderr
+    from fusion_cli.console import metric_bars, notify, stderr
 
     if plot is not None:
         from fusion_report.bootstrap import check_format
 
         check_format(plot)
-    files, truth = read_together(
-        [*a, *b], references, lambda sentence: stderr.print(sentence, style="dim", markup=False)
-    )
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
-    with stderr.status("Scoring and resampling"):
+    files, truth = read_together([*a, *b], references, notify)
+    names = split_names(metrics)
+    frequency = read_document_frequency(document_frequency)
+    with metric_bars() as progress:
         found = compare_systems(
             files[: len(a)],
             files[len(a) :],
@@ -99,7 +97,7 @@ def compare(
             names,
             events=read_events(events, references),
             allow_missing=allow_missing,
-            resources=Resources(document_frequency=read_document_frequency(document_frequency), assets=assets),
+            resources=Resources(document_frequency=frequency, assets=assets, progress=progress),
             resamples=resamples,
             seed=seed,
         )

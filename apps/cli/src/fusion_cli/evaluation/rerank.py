@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fusion_cli.evaluation.inputs import read_document_frequency
+
 if TYPE_CHECKING:
-    from fusion_eval.metrics.document_frequency import DocumentFrequency
     from fusion_eval.schemas.predictions import Predictions
     from fusion_eval.schemas.rerank import RerankWeights
 
@@ -91,15 +92,6 @@ def tune_rerank(
         stdout.print(table)
         stdout.print("weights  " + ", ".join(f"{name}={value:g}" for name, value in tuned.weights))
     stderr.print(f"Weights: {out}")
-
-
-def read_document_frequency(path: Path | None) -> DocumentFrequency | None:
-    """Read a file of document frequencies, if one is named."""
-    if path is None:
-        return None
-    from fusion_eval.metrics.document_frequency import DocumentFrequency
-
-    return DocumentFrequency.load(path)
 
 
 def _show(before: Predictions, after: Predictions, weights: RerankWeights, out: Path, as_json: bool) -> None:

@@ -90,9 +90,10 @@ def _show(found: list[Finding], java: str | None, detail: str, as_json: bool) ->
         table.add_column(column, overflow="fold", justify="right" if column == "MB" else "left")
     marks = {"ok": "[green]ok[/green]", "missing": "[yellow]--[/yellow]", "damaged": "[red]damaged[/red]"}
     table.add_row(marks["ok" if java else "missing"], "both", "java", "", escape(f"Java {java}" if java else detail))
-    for (tool, folder), files in _by_folder(found).items():
-        size = sum(one.size for one in files) / 1e6
-        table.add_row(marks["ok"], tool, f"{len(files)} files", f"{size:.1f}", escape(folder))
+    for (tool, folder), whole in _by_folder(found).items():
+        size = sum(one.size for one in whole) / 1e6
+        count = f"{len(whole)} files" if len(whole) > 1 else whole[0].name
+        table.add_row(marks["ok"], tool, count, f"{size:.1f}", escape(folder))
     for one in found:
         if one.state != "ok":
             table.add_row(marks[one.state], one.tool, one.name, f"{one.size / 1e6:.1f}", escape(one.detail))
