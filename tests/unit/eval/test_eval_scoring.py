@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fusion_eval import cider_d
+from fusion_eval import Predictions, References, Resources, cider_d
 from fusion_eval.errors import ConfigError
 from fusion_eval.schemas import Scores
 from fusion_eval.scoring import score
@@ -64,3 +64,14 @@ def test_metrics_of_scenes_need_event_graphs(predictions, references):
     assert {"cider_d", "bleu_4", "rouge_l"} <= set(scores.metrics)
     assert {"event_f1", "order_accuracy", "count_accuracy"} <= set(scores.unavailable)
     assert not set(scores.metrics) & set(scores.unavailable)
+
+
+def test_texts_that_are_tokens_already_stay_as_they_are():
+    captions, truth = {"1": "a woman's voice"}, {"1": ["a woman 's voice", "a woman's voice"]}
+    files = Predictions.from_captions(captions, "mine"), References.from_captions(truth)
+    split = score(*files, metrics=["bleu", "caption_length"])
+    given = score(*files, metrics=["bleu", "caption_length"], resources=Resources(tokenised=True))
+    assert split.metrics["caption_length"] == 4
+    assert given.metrics["caption_length"] == 3
+    assert "none" in given.tools["tokeniser"]
+    assert "PTBTokenizer" in split.tools["tokeniser"]

@@ -52,6 +52,7 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--out", type=Path, help="write the scores, also clip by clip, to this file")
     command.add_argument("--allow-missing", action="store_true", help="score absent clips as an empty caption")
     command.add_argument("--assets", type=Path, help="folder with FENSE's weights")
+    command.add_argument("--tokenised", action="store_true", help="the texts are tokens already, with spaces between")
     command.add_argument("--document-frequency", type=Path, help="document frequencies for CIDEr-D")
     command.add_argument(
         "--column", action="append", default=[], metavar="NAME=FILE:COLUMN", help="published values; repeatable"
@@ -78,6 +79,7 @@ def _score(options: argparse.Namespace) -> int:
         resources=Resources(
             document_frequency=DocumentFrequency.load(frequency) if frequency else None,
             assets=options.assets,
+            tokenised=options.tokenised,
             columns=read_columns(options.column, [item.id for item in references.items]),
         ),
     )

@@ -62,7 +62,7 @@ def score(
         per_clip=_per_clip(alignment.clips.ids, found.values),
         statistics=_statistics(found),
         definition={name: settings for values in found.values for name, settings in values.definition.items()},
-        tools=_tools(found.values),
+        tools=_tools(found.values, resources is not None and resources.tokenised),
     )
 
 
@@ -156,7 +156,8 @@ def _statistics(found: Evaluation) -> dict[str, Statistics]:
     }
 
 
-def _tools(found: Sequence[MetricValues]) -> dict[str, str]:
+def _tools(found: Sequence[MetricValues], tokenised: bool) -> dict[str, str]:
     """Return the versions of what computed the values."""
-    tools = {"fusion_eval": version("fusion-eval"), "python": platform.python_version(), "tokeniser": TOKENISER}
+    tokeniser = "none: the texts were given as tokens" if tokenised else TOKENISER
+    tools = {"fusion_eval": version("fusion-eval"), "python": platform.python_version(), "tokeniser": tokeniser}
     return tools | {name: value for values in found for name, value in values.tools.items()}

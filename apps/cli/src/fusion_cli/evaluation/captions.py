@@ -43,6 +43,9 @@ def captions(
         list[str] | None,
         typer.Option(help="Published values NAME=FILE.csv:COLUMN (error_probability, sbert_sim, spice); repeatable."),
     ] = None,
+    tokenised: Annotated[
+        bool, typer.Option("--tokenised", help="The texts are tokens already, with spaces between; leave them so.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON instead of a table.")] = False,
 ) -> None:
     """Score the captions of one system on one split.
@@ -77,6 +80,7 @@ def captions(
             resources=Resources(
                 document_frequency=read_document_frequency(document_frequency),
                 assets=assets,
+                tokenised=tokenised,
                 columns=read_columns(column or [], [item.id for item in truth.items]),
                 progress=progress,
             ),

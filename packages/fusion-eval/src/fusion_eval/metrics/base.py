@@ -5,7 +5,7 @@ Legend: C clips, F columns of a sufficient statistic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ class Resources:
         columns: published values by name, one a clip in the order of the references, which take the place of a
             metric's own computation: ``error_probability`` of the fluency detector, ``spice``, ``sbert_sim``.
         workers: processes that a slow tool may use; by default one a core.
+        tokenised: the captions and references are tokens already, with spaces between.
         progress: is told of a metric by name how much of it is done, of how much.
     """
 
@@ -38,6 +39,7 @@ class Resources:
     assets: Path | None = None
     columns: Mapping[str, Sequence[float]] = field(default_factory=dict)
     workers: int | None = None
+    tokenised: bool = False
     progress: Callable[[str, int, int], object] | None = None
 
     def telling(self, metric: str) -> Callable[[int, int], object]:
@@ -66,12 +68,16 @@ class ScoredClips:
     @cached_property
     def caption_tokens(self) -> list[list[str]]:
         """The tokens of each caption."""
-        return tokenize_all(self.captions)
+        return self.tokens_of(self.captions)
 
     @cached_property
     def reference_tokens(self) -> list[list[list[str]]]:
         """The tokens of each clip's references."""
-        return [tokenize_all(references) for references in self.references]
+        return [self.tokens_of(references) for references in self.references]
+
+    def tokens_of(self, texts: Iterable[str]) -> list[list[str]]:
+        """Return the tokens of each text: by the tokeniser, or as they stand where they are tokens already."""
+        return [text.split() for text in texts] if self.resources.tokenised else tokenize_all(texts)
 
     def part(self, name: str) -> Sequence[float]:
         """Return another metric's value of every clip.

@@ -20,7 +20,6 @@ from pydantic import JsonValue
 from fusion_eval.metrics.base import Metric, MetricValues, ScoredClips
 from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.ngrams import Floats
-from fusion_eval.tokenize import tokenize_all
 
 THRESHOLD = 0.9
 PENALTY = 0.9
@@ -74,7 +73,7 @@ def _candidates(clips: ScoredClips) -> tuple[list[str], list[int]]:
 
 
 def _cider_d(clips: ScoredClips, texts: Sequence[str], owners: Sequence[int]) -> Floats:
-    return CiderD(clips.reference_tokens, clips.resources.document_frequency).score(tokenize_all(texts), owners)
+    return CiderD(clips.reference_tokens, clips.resources.document_frequency).score(clips.tokens_of(texts), owners)
 
 
 def _best(scores: Floats, owners: Sequence[int], clips: int) -> list[float]:
