@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fusion_cli.bench.captions import CaptionsFolder
 
 if TYPE_CHECKING:
     from fusion_cli.bench.captions import BenchCaptions
@@ -30,10 +31,7 @@ _IMPORTS = 5
 
 
 def metrics(
-    csv_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with AudioCaps' test.csv and train.csv; without it captions are made."),
-    ] = None,
+    csv_dir: CaptionsFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the seconds and ratios as JSON.")] = False,
 ) -> None:
     """Time the caption metrics beside aac-metrics and pycocoevalcap, in one run on the same captions.

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+CaptionsFolder = Annotated[
+    Path | None, typer.Option(help="Folder with AudioCaps' test.csv and train.csv; without it captions are made.")
+]
 CLIPS, REFERENCES, TRAIN = 975, 5, 49_838
 BATCH, SAMPLES = 64, 5
 _VOCABULARY = 1600

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fusion_cli.bench.captions import CaptionsFolder
 
 if TYPE_CHECKING:
     from fusion_eval.bootstrap import SummedValues
@@ -20,10 +21,7 @@ _RUNS = 7
 
 
 def statistics(
-    csv_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with AudioCaps' test.csv and train.csv; without it captions are made."),
-    ] = None,
+    csv_dir: CaptionsFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the seconds and ratios as JSON.")] = False,
 ) -> None:
     """Time the paired bootstrap of every metric beside scipy.stats.bootstrap of one mean, in one run.
