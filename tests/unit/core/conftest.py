@@ -124,7 +124,7 @@ class Fused:
 
     @property
     def prompt(self) -> Prompt:
-        return self.backbone.prompt(slots=self.system.slots)
+        return self.system.prompt(self.backbone)
 
     def ids(self, rows: int) -> torch.Tensor:
         """Prompt and caption, the same in each row."""

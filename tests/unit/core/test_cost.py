@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from fusion_core.cost import CallShape, bare_cost, system_cost
@@ -48,7 +50,7 @@ def test_products_count_two_operations_a_multiply_add_and_the_rest_is_listed():
 
 def test_the_bare_backbone_costs_what_its_shapes_say(tiny):
     vocabulary = tiny.model.config.vocab_size
-    length = SHAPE.prompt + SHAPE.caption + 1
+    length = SHAPE.prompt + SHAPE.caption  # the end token is a target alone
     cost = bare_cost(tiny, SHAPE)
     rotary = 2 * 4 * length  # the angles: positions times inverse frequencies, a product for each
     products = DEPTH * (block_products(length) + attention_products(length, length))
@@ -79,9 +81,9 @@ def test_a_kernel_that_hides_its_products_is_named(tiny):
 
 @pytest.mark.parametrize("name", SYSTEMS.names())
 def test_every_system_is_counted_and_leaves_the_backbone_untouched(tiny, reference, name):
-    bare = bare_cost(tiny, SHAPE)
     keys = set(tiny.model.state_dict())
     cost = system_cost(name, tiny, reference, SHAPE)
+    bare = bare_cost(tiny, dataclasses.replace(SHAPE, heard=name != "data-only"))
     assert set(tiny.model.state_dict()) == keys
     tiny.require_untouched()
     assert bare.forward <= cost.forward < cost.step
@@ -90,14 +92,29 @@ def test_every_system_is_counted_and_leaves_the_backbone_untouched(tiny, referen
 
 
 def test_an_additive_step_ends_at_its_lowest_site(tiny, reference):
-    import dataclasses
-
     high = dataclasses.replace(reference, sites=(6, 7))
     low = dataclasses.replace(reference, sites=(1, 7))
-    length = SHAPE.prompt + SHAPE.caption + 1
+    length = SHAPE.prompt + SHAPE.caption  # the end token is a target alone
     gap = system_cost("additive", tiny, low, SHAPE).step - system_cost("additive", tiny, high, SHAPE).step
     # Five more blocks of gradients: one product a weight for activations alone, and two a product of attention.
     assert gap == pytest.approx(2 * 5 * (block_products(length) + 2 * attention_products(length, length)), rel=0.02)
+
+
+def test_a_prompt_that_is_read_once_is_not_counted(tiny, reference):
+    answer = dataclasses.replace(reference, hears="answer")
+    read, length = 1 + SHAPE.caption, SHAPE.prompt + SHAPE.caption
+    gap = system_cost("additive", tiny, reference, SHAPE).forward - system_cost("additive", tiny, answer, SHAPE).forward
+    blocks = DEPTH * (block_products(length - read) + attention_products(length, length) - attention_products(read, length))
+    assert gap == pytest.approx(2 * blocks, rel=0.05)
+
+
+def test_the_frozen_prefix_saves_the_forward_pass_below_the_lowest_site(tiny, reference):
+    cost = system_cost("additive", tiny, reference, SHAPE)
+    length = SHAPE.prompt + SHAPE.caption
+    saved = 2 * 3 * (block_products(length) + attention_products(length, length))
+    assert cost.step - cost.cached_step == pytest.approx(saved, rel=0.01)
+    everywhere = system_cost("cross-attention", tiny, reference, SHAPE)
+    assert everywhere.step == everywhere.cached_step
 
 
 def test_llava_1_5_7b_by_hand():

@@ -16,6 +16,7 @@ from fusion_train.config import EvaluationSettings, OptimiserSettings, RunSettin
 from fusion_train.examples import CaptionedClip, TrainingExamples
 from fusion_train.loop import Diverged, Interrupted, Trainer, fit_statistics
 from fusion_train.objectives.xe import cross_entropy_sum
+from fusion_train.reading import Reader
 
 CLIPS = 20
 WIDTH = 6
@@ -151,22 +152,24 @@ def test_an_epoch_shows_each_clip_once_in_batches_of_similar_length(backbone):
 def test_only_caption_and_end_are_predicted(backbone):
     examples = TrainingExamples(clips(), backbone, backbone.prompt(), features, 0)
     batch = examples.collate([(0, 0), (1, 0)])
+    targets = iter(batch.targets_N.tolist())
     for row, clip in enumerate((0, 1)):
-        targets = batch.ids_BS.roll(-1, dims=1)[row][batch.labels_BS[row]].tolist()
-        assert targets == examples.tokens[clip][0]
-        assert targets[-1] == backbone.end_id
+        caption = examples.tokens[clip][0]
+        assert [next(targets) for _ in range(int(batch.labels_BS[row].sum()))] == caption
+        assert caption[-1] == backbone.end_id
+        read = batch.ids_BS[row][batch.labels_BS[row]].tolist()
+        assert read == [backbone.prompt().ids[-1], *caption[:-1]]
     assert batch.tokens == sum(len(examples.tokens[clip][0]) for clip in (0, 1))
 
 
 def test_cross_entropy_is_that_of_the_model_with_labels(backbone):
     examples = TrainingExamples(clips(), backbone, backbone.prompt(), features, 0)
     batch = examples.collate([(0, 0), (1, 0), (2, 1)])
-    labels = batch.ids_BS.clone()
-    labels[:, : len(backbone.prompt().ids)] = -100
-    labels[batch.mask_BS == 0] = -100
+    labels = torch.full_like(batch.ids_BS, -100)
+    labels[batch.labels_BS] = batch.targets_N
     with torch.no_grad():
-        expected = backbone.model(batch.ids_BS, attention_mask=batch.mask_BS, labels=labels).loss
-        measured = cross_entropy_sum(backbone, batch, None) / batch.tokens
+        expected = backbone.model(batch.ids_BS, attention_mask=batch.mask_BS, shift_labels=labels, labels=labels).loss
+        measured = cross_entropy_sum(Reader(backbone, backbone.prompt()), batch, None) / batch.tokens
     assert float(measured) == pytest.approx(float(expected), rel=1e-5)
 
 

@@ -6,17 +6,17 @@ import torch
 from fusion_core.pretrained import load_backbone
 from fusion_train.config import load_settings
 from fusion_train.objectives.xe import cross_entropy_sum
-from fusion_train.step_cost import BARE, StepShape, _batch, _FromTheFirstSiteUp, _Side, measure_steps
+from fusion_train.step_cost import BARE, PREFIXED, StepShape, _batch, _FromTheFirstSiteUp, _Side, measure_steps
 
 SHAPE = StepShape(clips=2, caption=4, frames=3, beams=2)
 
 
-def test_every_side_is_timed_and_the_backbone_comes_back_untouched():
+def test_every_side_is_timed_and_the_backbone_comes_back_untouched(tmp_path):
     backbone = load_backbone("tiny-random")
     before = {name: value.clone() for name, value in backbone.model.state_dict().items()}
     settings = load_settings("tiny")
-    costs = measure_steps(backbone, ["additive", "partial-unfreeze"], settings, 8, SHAPE, repeats=2)
-    assert list(costs) == [BARE, "additive", "partial-unfreeze"]
+    costs = measure_steps(backbone, ["additive", "partial-unfreeze"], settings, 8, SHAPE, repeats=2, prefix_root=tmp_path)
+    assert list(costs) == [BARE, "additive" + PREFIXED, "additive", "partial-unfreeze"]
     assert all(cost.step > 0 and cost.token > 0 for cost in costs.values())
     after = backbone.model.state_dict()
     assert list(after) == list(before)
@@ -25,7 +25,7 @@ def test_every_side_is_timed_and_the_backbone_comes_back_untouched():
 
 def test_the_bare_side_computes_gradients_from_the_first_site_up_and_no_lower():
     backbone = load_backbone("tiny-random")
-    side = _Side(backbone, None, load_settings("tiny"), SHAPE, site=3)
+    side = _Side(backbone, None, load_settings("tiny"), SHAPE)
     seen = {}
 
     class Recorder(_FromTheFirstSiteUp):
@@ -33,6 +33,6 @@ def test_the_bare_side_computes_gradients_from_the_first_site_up_and_no_lower():
             seen[block] = super().enter_block(block, h_BSD)
             return seen[block]
 
-    torch.autograd.backward(cross_entropy_sum(backbone, _batch(side, 8), Recorder(3)))
+    torch.autograd.backward(cross_entropy_sum(side.reader, _batch(side, 8), Recorder(3)))
     assert [seen[block].requires_grad for block in range(backbone.depth)] == [False] * 3 + [True] * 5
     assert seen[3].grad is not None

@@ -74,7 +74,7 @@ def features(key: str) -> np.ndarray:
 
 def examples_of(backbone: Backbone, system: FusionSystem) -> TrainingExamples:
     clips = [CaptionedClip(f"c{n}", str(n), (CAPTIONS[n % 3], CAPTIONS[n % 3] + " nearby")) for n in range(20)]
-    return TrainingExamples(clips, backbone, backbone.prompt(slots=system.slots), features, 0)
+    return TrainingExamples(clips, backbone, system.prompt(backbone), features, 0)
 
 
 def make_trainer(build, tiny: Backbone, name: str, folder: Path, settings: RunSettings) -> Trainer:
@@ -162,7 +162,7 @@ def test_captions_of_a_batch_are_those_of_each_clip_alone(name, build, tiny):
     with torch.no_grad():
         for key, parameter in system.named_parameters():
             parameter.fill_(0.4) if ".gate." in key else parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    captioner = Captioner(tiny, system, tiny.prompt(slots=system.slots))
+    captioner = Captioner(tiny, system, system.prompt(tiny))
     settings = DecodingSettings(beams=3, max_new_tokens=5)
     frames = [torch.from_numpy(features(str(n)).astype(np.float32)) for n in range(3)]
     together = captioner.caption(FeatureSequence.pad(frames), settings)

@@ -136,12 +136,13 @@ class Backbone:
                 f"The backbone {self.identity.name} is attached to {self._holder.name!r}; detach that system first."
             )
 
-    def prompt(self, instruction: str = INSTRUCTION, slots: int = 0) -> Prompt:
+    def prompt(self, instruction: str = INSTRUCTION, slots: int = 0, heard: bool = True) -> Prompt:
         """Return the backbone's own chat prompt for an instruction.
 
         Args:
             instruction: what the user asks.
             slots: K placeholder tokens before the instruction, for slot placement.
+            heard: whether all of it is read with audio, or its last token alone.
         """
         text: str = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": instruction}], tokenize=False, add_generation_prompt=True
@@ -149,7 +150,8 @@ class Backbone:
         head, _, tail = text.partition(instruction)
         head_ids = self.tokenizer(head, add_special_tokens=False)["input_ids"]
         if not slots:
-            return Prompt(text, tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"]))
+            ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            return Prompt(text, ids, unheard=0 if heard else len(ids) - 1)
         slot_id = self.tokenizer(SLOT_TEXT, add_special_tokens=False)["input_ids"][0]
         tail_ids = self.tokenizer(instruction + tail, add_special_tokens=False)["input_ids"]
         positions = tuple(range(len(head_ids), len(head_ids) + slots))
@@ -170,14 +172,11 @@ class Backbone:
             cache: a transformers ``Cache`` that the call extends, or None.
             fusion: the modality bound to this call, or None.
         """
-        positions_BS = None
-        if mask_BS is not None:
-            positions_BS = (mask_BS.long().cumsum(dim=1) - 1).clamp_min(0)[:, -ids_BS.shape[1] :]
         keywords: dict[str, Any] = {} if fusion is None else {"fusion": fusion}
         output = self.decoder(
             input_ids=ids_BS,
             attention_mask=mask_BS,
-            position_ids=positions_BS,
+            position_ids=position_ids(mask_BS, ids_BS.shape[1]),
             past_key_values=cache,
             use_cache=cache is not None,
             **keywords,
@@ -200,21 +199,34 @@ class Backbone:
             ConfigError: a system is attached, so the backbone is not the frozen one.
         """
         self.require_untouched()
-        recorder = _ResidualRecorder(sites)
+        recorder = ResidualRecorder(sites)
         self.hidden(torch.tensor([prompt.ids], device=self.device), fusion=recorder)
         return {
-            site: float(rows_ND[1:].square().mean(dim=-1).sqrt().median()) for site, rows_ND in recorder.rows.items()
+            site: float(h_BSD[0, 1:].float().square().mean(dim=-1).sqrt().median())
+            for site, h_BSD in recorder.streams.items()
         }
 
 
-class _ResidualRecorder:
-    """A context that adds nothing and keeps the stream at some blocks."""
+class ResidualRecorder:
+    """A context that adds nothing and keeps the stream at the entrance of some blocks.
 
-    def __init__(self, sites: tuple[int, ...]) -> None:
-        self.sites = sites
-        self.rows: dict[int, Tensor] = {}
+    Attributes:
+        streams: h_BSD by block.
+    """
+
+    def __init__(self, blocks: tuple[int, ...]) -> None:
+        self.blocks = blocks
+        self.streams: dict[int, Tensor] = {}
 
     def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
-        if block in self.sites:
-            self.rows[block] = h_BSD[0].float()
+        """Keep the stream, and return it as it is."""
+        if block in self.blocks:
+            self.streams[block] = h_BSD
         return h_BSD
+
+
+def position_ids(mask_BS: Tensor | None, length: int) -> Tensor | None:
+    """Return the positions of the last ``length`` tokens, counting real tokens alone; None without a mask."""
+    if mask_BS is None:
+        return None
+    return (mask_BS.long().cumsum(dim=1) - 1).clamp_min(0)[:, -length:]

@@ -61,6 +61,27 @@ class Unheard:
         return h_BSD
 
 
+class HeardFrom:
+    """Lets another context act from a position on, in a call that reads the prompt and what follows it at once.
+
+    Args:
+        context: what acts.
+        start: the first position that hears.
+    """
+
+    def __init__(self, context: FusionContext, start: int) -> None:
+        self.context = context
+        self.start = start
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        """Hand on the positions that hear; leave the others as they are."""
+        rest_BSD = h_BSD[:, self.start :]
+        result_BSD = self.context.enter_block(block, rest_BSD)
+        if result_BSD is rest_BSD:
+            return h_BSD
+        return torch.cat([h_BSD[:, : self.start], result_BSD], dim=1)
+
+
 class AdditionMeter:
     """Measures ‖addition‖/‖stream‖ at each block that another context adds to; what is computed stays the same.
 

@@ -16,11 +16,23 @@ class Prompt:
         text: the text of the prompt, slots left out.
         ids: the token ids, slots included.
         slots: the positions in ``ids`` of the K placeholder tokens, in order; empty with broadcast placement.
+        unheard: how many of the first tokens are read without audio, and so once for all clips.
     """
 
     text: str
     ids: tuple[int, ...]
     slots: tuple[int, ...] = ()
+    unheard: int = 0
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        """The tokens that are read without audio."""
+        return self.ids[: self.unheard]
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The tokens that are read with audio."""
+        return self.ids[self.unheard :]
 
     def slot_index(self, length: int | None = None) -> Tensor | None:
         """Return index_1S: which slot (0 to K-1) each position is, -1 for none; None where the prompt has no slots.

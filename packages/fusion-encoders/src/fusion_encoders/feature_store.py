@@ -1,7 +1,7 @@
 """The files of the feature cache: frames in one growing file, an append-only index beside it.
 
     <folder>/encoder.json    which encoder, weights and preprocessing the frames come from
-    <folder>/frames.f16      the frames of all clips one after another, little-endian float16
+    <folder>/frames.f16      the frames of all clips one after another, little-endian float16 (or another type: frames.u2, …)
     <folder>/index.bin       one record a clip: its SHA-256, where its frames are, checksums
     <folder>/writer.lock     held by the one process that writes
 
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from fusion_encoders.base import canonical_json
 
-Frames = NDArray[np.float16]
+Frames = NDArray[Any]
 
 _FRAME_TYPE = np.dtype("<f2")
 _RECORD = struct.Struct("<32sQII")
@@ -56,11 +56,16 @@ class FeatureStore:
     """The frames of many clips by the SHA-256 of their files, in one folder of one encoder.
 
     ``identity`` says where the frames come from; it is written to ``encoder.json`` and must agree with what is there.
+    ``frame_type`` is the little-endian type in which they are kept.
     """
 
-    def __init__(self, folder: Path, width: int, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, width: int, identity: dict[str, Any], frame_type: np.dtype[Any] = _FRAME_TYPE
+    ) -> None:
         self.folder = folder
         self.width = width
+        self.frame_type = frame_type
+        self._frames_name = "frames.f16" if frame_type == _FRAME_TYPE else f"frames.{frame_type.str[1:]}"
         self._identity = canonical_json(identity).encode()
         self._places: dict[str, _Place] = {}
         self._end = (0, 0)
@@ -104,13 +109,13 @@ class FeatureStore:
             self._frames = self._map_frames()
         x_TA = self._frames[place.first : place.first + place.frames]
         if zlib.crc32(x_TA.data) != place.checksum:
-            raise DataError(f"{self._path('frames.f16')} is damaged at clip {sha256}: delete the folder {self.folder}")
+            raise DataError(f"{self._path(self._frames_name)} is damaged at clip {sha256}: delete the folder {self.folder}")
         return x_TA
 
     def _map_frames(self) -> Frames:
-        path, shape = self._path("frames.f16"), (self._end[1], self.width)
+        path, shape = self._path(self._frames_name), (self._end[1], self.width)
         try:
-            return np.asarray(np.memmap(path, _FRAME_TYPE, mode="r", shape=shape))
+            return np.asarray(np.memmap(path, self.frame_type, mode="r", shape=shape))
         except (OSError, ValueError) as error:
             raise DataError(f"{path} was cut or removed while it was in use: encode the dataset again") from error
 
@@ -129,7 +134,7 @@ class FeatureStore:
             with self._disk_errors():
                 if not (self.folder / "encoder.json").exists():
                     write_atomic(self.folder / "encoder.json", self._identity)
-                writer = FeatureWriter(self._path("frames.f16"), self._path("index.bin"), self)
+                writer = FeatureWriter(self._path(self._frames_name), self._path("index.bin"), self)
             try:
                 with self._disk_errors():
                     yield writer
@@ -161,8 +166,8 @@ class FeatureStore:
             raise _write_error(self.folder, error) from error
 
     def _available_frames(self) -> int:
-        path = self._path("frames.f16")
-        return path.stat().st_size // (self.width * _FRAME_TYPE.itemsize) if path.exists() else 0
+        path = self._path(self._frames_name)
+        return path.stat().st_size // (self.width * self.frame_type.itemsize) if path.exists() else 0
 
     def _path(self, name: str) -> Path:
         return self.folder / name
@@ -177,7 +182,7 @@ class FeatureWriter:
     def __init__(self, frames_path: Path, index_path: Path, store: FeatureStore) -> None:
         self._store = store
         self._records, self._frames = store.end()
-        self._frame_bytes = store.width * _FRAME_TYPE.itemsize
+        self._frame_bytes = store.width * store.frame_type.itemsize
         self._frames_file = os.open(frames_path, os.O_RDWR | os.O_CREAT, 0o666)
         self._index_file = os.open(index_path, os.O_RDWR | os.O_CREAT, 0o666)
         self._pending: list[bytes] = []
@@ -191,7 +196,7 @@ class FeatureWriter:
         Raises:
             DataError: the disk is full; the clips of the last commits stay.
         """
-        data = np.ascontiguousarray(x_TA, dtype=_FRAME_TYPE).tobytes()
+        data = np.ascontiguousarray(x_TA, dtype=self._store.frame_type).tobytes()
         record = _RECORD.pack(bytes.fromhex(sha256), self._frames + self._pending_frames, len(x_TA), zlib.crc32(data))
         try:
             write_all(self._frames_file, data)

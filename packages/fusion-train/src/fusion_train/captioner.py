@@ -17,6 +17,7 @@ from fusion_encoders.base import FeatureSequence
 from fusion_train.config import DecodingSettings
 from fusion_train.examples import FeatureLookup, gather_features
 from fusion_train.generate import Hypothesis, generate
+from fusion_train.reading import prompt_head
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Captioner:
         self.backbone = backbone
         self.system = system
         self.prompt = prompt
+        self.head = prompt_head(backbone, system, prompt)
 
     @torch.inference_mode()
     def caption(self, features: FeatureSequence, settings: DecodingSettings) -> list[list[CaptionCandidate]]:
@@ -48,8 +50,10 @@ class Captioner:
         self.backbone.model.eval()
         features = features.to(self.backbone.device)
         context = self.system.bind(features.x_BTA, features.mask_BT, self.prompt.slot_index())
-        prompt_BS = torch.tensor([self.prompt.ids] * len(features.mask_BT), device=self.backbone.device)
-        return [self._texts(found) for found in generate(self.backbone, prompt_BS, settings, context)]
+        clips = len(features.mask_BT)
+        prompt_BS = torch.tensor([self.prompt.rest] * clips, device=self.backbone.device)
+        past = None if self.head is None else self.head.past(clips)
+        return [self._texts(found) for found in generate(self.backbone, prompt_BS, settings, context, past=past)]
 
     def caption_without_audio(self, settings: DecodingSettings) -> list[CaptionCandidate]:
         """Return what the backbone says with no audio bound; it is the same for every clip."""

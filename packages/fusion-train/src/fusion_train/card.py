@@ -118,7 +118,7 @@ def _dataset(dataset: PreparedDataset) -> DatasetCard:
 
 
 def _backbone(backbone: Backbone, system: FusionSystem) -> BackboneCard:
-    prompt = backbone.prompt(slots=system.slots)
+    prompt = system.prompt(backbone)
     return BackboneCard(
         name=backbone.identity.name,
         weights_sha256=backbone.identity.weights_sha256,

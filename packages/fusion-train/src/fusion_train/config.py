@@ -81,6 +81,7 @@ class RunSettings(Settings):
     batch: int = Field(16, ge=1, description="Clips of one forward pass.")
     accumulate: int = Field(1, ge=1, description="Forward passes of one optimiser step.")
     gradient_checkpointing: bool = False
+    frozen_prefix: bool = Field(True, description="Compute what lies below the first site once a caption and keep it.")
     optimiser: OptimiserSettings = OptimiserSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     schedule: ScheduleSettings

@@ -2,7 +2,7 @@
 
 The order of an epoch is a function of seed and epoch alone, so that a run that is taken up again sees what an unbroken one sees.
 
-Shapes: B batch, S text positions, T frames, A encoder width.
+Shapes: B batch, S text positions, N predicted tokens, T frames, A encoder width.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fusion_core.prompt import Prompt
 from fusion_encoders.base import FeatureSequence
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 FeatureLookup = Callable[[str], NDArray[Any]]
@@ -43,26 +44,32 @@ class Batch:
     """One forward pass.
 
     Attributes:
-        ids_BS: prompt, caption and end token, padded on the right.
+        ids_BS: prompt and caption, padded on the right; the end token is only ever a target.
         mask_BS: 1 where a token is real.
         labels_BS: True at each position whose *next* token is to be predicted: the prompt's last and the caption's.
+        targets_N: those next tokens, row by row, the end token the last of each row.
         features: the clips' frames.
     """
 
     ids_BS: Tensor
     mask_BS: Tensor
     labels_BS: Tensor
+    targets_N: Tensor
     features: FeatureSequence
 
     @property
     def tokens(self) -> int:
         """How many tokens are predicted."""
-        return int(self.labels_BS.sum())
+        return len(self.targets_N)
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on another device."""
         return Batch(
-            self.ids_BS.to(device), self.mask_BS.to(device), self.labels_BS.to(device), self.features.to(device)
+            self.ids_BS.to(device),
+            self.mask_BS.to(device),
+            self.labels_BS.to(device),
+            self.targets_N.to(device),
+            self.features.to(device),
         )
 
 
@@ -114,17 +121,14 @@ class TrainingExamples:
 
     def collate(self, pairs: Sequence[tuple[int, int]]) -> Batch:
         """Build the tensors of one forward pass."""
-        rows = [[*self.prompt.ids, *self.tokens[clip][caption]] for clip, caption in pairs]
-        length = max(len(row) for row in rows)
-        ids_BS = torch.full((len(rows), length), self.pad_id)
-        mask_BS = torch.zeros((len(rows), length), dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids_BS[index, : len(row)] = torch.tensor(row)
-            mask_BS[index, : len(row)] = 1
-        labels_BS = mask_BS.roll(-1, dims=1).bool()
+        captions = [self.tokens[clip][caption] for clip, caption in pairs]
+        rows = [torch.tensor([*self.prompt.ids, *caption[:-1]]) for caption in captions]
+        ids_BS = pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
+        mask_BS = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        labels_BS = mask_BS.bool()
         labels_BS[:, : len(self.prompt.ids) - 1] = False
-        labels_BS[:, -1] = False
-        return Batch(ids_BS, mask_BS, labels_BS, self.frames([clip for clip, _ in pairs]))
+        targets_N = torch.tensor([token for caption in captions for token in caption])
+        return Batch(ids_BS, mask_BS, labels_BS, targets_N, self.frames([clip for clip, _ in pairs]))
 
     def frames(self, indices: Sequence[int]) -> FeatureSequence:
         """Return the padded features of some clips."""

@@ -39,6 +39,7 @@ from fusion_train.loop import Progress, Trainer, fit_statistics
 from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, build_backbone, build_system, save_settings
 from fusion_train.model_card import CARD_FILE as MODEL_CARD_FILE
 from fusion_train.model_card import render_model_card
+from fusion_train.reading import make_reader
 
 CARD_FILE = "run_card.json"
 SUBSETS_FILE = "subsets.json"
@@ -220,7 +221,7 @@ class Experiment:
     def _train(
         self, backbone: Backbone, system: FusionSystem, splits: dict[str, SplitData], cache: FeatureCache
     ) -> Progress:
-        prompt = backbone.prompt(slots=system.slots)
+        prompt = system.prompt(backbone)
         examples = TrainingExamples(splits["train"].clips, backbone, prompt, cache.get, self.settings.seed)
         size = self.settings.batch * self.settings.accumulate
         if examples.batches_an_epoch(size) < 1:
@@ -230,7 +231,8 @@ class Experiment:
         fit_statistics(system, examples)
         captioner = Captioner(backbone, system, prompt)
         evaluate = make_validation(captioner, splits["val"], cache, self.settings)
-        trainer = Trainer(backbone, system, examples, evaluate, self.settings, self.request.folder)
+        reader = make_reader(backbone, system, prompt, self.settings)
+        trainer = Trainer(backbone, system, examples, evaluate, self.settings, self.request.folder, reader)
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"train: taken up again at step {trainer.resume()}")
         else:
@@ -249,7 +251,7 @@ class Experiment:
     ) -> dict[str, Scores]:
         self.announce(f"captions and scores: {', '.join(CONDITIONS)}")
         test = splits["test"]
-        captioner = Captioner(backbone, system, backbone.prompt(slots=system.slots))
+        captioner = Captioner(backbone, system, system.prompt(backbone))
         examination = Examination(captioner, cache.get, self.settings.decoding, self.settings.seed)
         scores = {}
         for condition, captions in examination.captions(splits["train"].clips, splits["val"].clips, test.clips):

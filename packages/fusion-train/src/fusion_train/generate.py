@@ -62,6 +62,7 @@ def generate(
     settings: DecodingSettings,
     fusion: FusionContext | None = None,
     mask_BS: Tensor | None = None,
+    past: DynamicCache | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode captions: for each clip its best hypotheses, best first (one with ``beams: 1``, greedy).
 
@@ -71,10 +72,11 @@ def generate(
         settings: beams, longest caption, length penalty.
         fusion: the modality bound to the B clips; None decodes what the bare backbone says.
         mask_BS: 0 on padding; None where there is none.
+        past: keys and values of what each clip's prompt follows; decoding extends it.
     """
     clips = prompt_BS.shape[0]
     beams = settings.beams
-    cache = DynamicCache(config=backbone.decoder.config)
+    cache = past if past is not None else DynamicCache(config=backbone.decoder.config)
     hidden_BSD = backbone.hidden(prompt_BS, mask_BS, cache, fusion)
     logprobs_BV = backbone.logits(hidden_BSD[:, -1]).float().log_softmax(dim=-1)
     cache.batch_repeat_interleave(beams)

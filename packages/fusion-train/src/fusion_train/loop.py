@@ -5,6 +5,7 @@ Shapes: B batch, K audio tokens, A encoder width.
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import threading
@@ -33,6 +34,7 @@ from fusion_train.config import RunSettings
 from fusion_train.examples import TrainingExamples
 from fusion_train.objectives.xe import cross_entropy_sum
 from fusion_train.optim import make_optimiser, make_schedule
+from fusion_train.reading import Reader, heard_from
 
 BEST_FILE = "best.safetensors"
 
@@ -88,6 +90,7 @@ class Trainer:
         evaluate: captions val with the weights as they are and returns CIDEr-D.
         settings: the run's settings.
         folder: the run directory.
+        reader: runs batches through the backbone; None runs prompt and caption of each through all blocks.
     """
 
     def __init__(
@@ -98,7 +101,9 @@ class Trainer:
         evaluate: Callable[[], float],
         settings: RunSettings,
         folder: Path,
+        reader: Reader | None = None,
     ) -> None:
+        self.reader = reader or Reader(backbone, examples.prompt)
         self.backbone = backbone
         self.system = system
         self.examples = examples
@@ -135,6 +140,7 @@ class Trainer:
             Diverged: the loss is not a number.
         """
         steps = self.settings.schedule.steps
+        self.reader.prepare(self.examples.tokens[clip][caption][:-1] for clip, caption in self._upcoming())
         with _stop_requested() as stop, progress_bar(TextColumn("{task.fields[status]}")) as bar:
             task = bar.add_task("train", total=steps, completed=self.progress.step, status="")
             for pairs in self._remaining():
@@ -173,6 +179,15 @@ class Trainer:
             self.progress.epoch += 1
             self.progress.position = 0
 
+    def _upcoming(self) -> set[tuple[int, int]]:
+        """Return the (clip, caption) pairs of the steps that are still to do."""
+        size = self.settings.batch * self.settings.accumulate
+        left = self.settings.schedule.steps - self.progress.step
+        epochs = range(self.progress.epoch, self.progress.epoch + left // self.examples.batches_an_epoch(size) + 2)
+        batches = (pairs for epoch in epochs for pairs in self.examples.epoch(epoch, size))
+        wanted = itertools.islice(batches, self.progress.position, self.progress.position + left)
+        return {pair for pairs in wanted for pair in pairs}
+
     def _count_step(self) -> None:
         self.progress.step += 1
         self.progress.position += 1
@@ -190,7 +205,7 @@ class Trainer:
         for batch in batches:
             slots_BS = self.examples.prompt.slot_index(batch.ids_BS.shape[1])
             context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
-            loss = cross_entropy_sum(self.backbone, batch, context) / tokens
+            loss = cross_entropy_sum(self.reader, batch, context) / tokens
             self.accelerator.backward(loss)
             total += float(loss.detach())
         penalty = self.settings.optimiser.gate_penalty * self.system.penalty()
@@ -261,7 +276,7 @@ class Trainer:
         self.backbone.model.eval()
         slots_BS = self.examples.prompt.slot_index(batch.ids_BS.shape[1])
         context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
-        meter = AdditionMeter(context, batch.mask_BS)
+        meter = AdditionMeter(heard_from(context, self.examples.prompt), batch.mask_BS)
         self.backbone.hidden(batch.ids_BS, batch.mask_BS, fusion=meter)
         return {str(block): round(ratio, 6) for block, ratio in meter.ratios().items()}
 

@@ -14,7 +14,6 @@ from fusion_core.device import default_device, native_dtype
 from fusion_core.errors import ConfigError, DataError
 from fusion_core.match import matched_config
 from fusion_core.pretrained import load_backbone
-from fusion_core.prompt import Prompt
 from fusion_core.systems import SYSTEMS
 from fusion_core.systems.additive import Additive, AdditiveConfig
 from fusion_core.systems.base import FusionSystem, SystemConfig, load_system
@@ -151,5 +150,5 @@ def load_run(folder: Path) -> TrainedModel:
     backbone = build_backbone(settings)
     system = load_system(folder / ADAPTER_FOLDER).to(backbone.device)
     system.attach(backbone)
-    prompt: Prompt = backbone.prompt(slots=system.slots)
+    prompt = system.prompt(backbone)
     return TrainedModel(load_encoder(settings.encoder), Captioner(backbone, system, prompt), settings.decoding)

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from fusion_core.backbone import Backbone
 from fusion_core.context import FusionContext
 from fusion_core.progress import track
+from fusion_core.prompt_head import PromptHead
 from fusion_core.systems.base import FusionSystem
 from fusion_encoders.base import FeatureSequence
 from torch import Tensor
@@ -28,8 +30,11 @@ from fusion_train.examples import Batch
 from fusion_train.model import build_system
 from fusion_train.objectives.xe import cross_entropy_sum
 from fusion_train.optim import make_optimiser
+from fusion_train.prefix import FrozenPrefix
+from fusion_train.reading import Reader
 
 BARE = "backbone"
+PREFIXED = ", frozen prefix"
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,25 @@ class _Side:
     """One side: its step and its decoded token, ready to be run again and again."""
 
     def __init__(
-        self, backbone: Backbone, system: FusionSystem | None, settings: RunSettings, shape: StepShape, site: int
+        self,
+        backbone: Backbone,
+        system: FusionSystem | None,
+        settings: RunSettings,
+        shape: StepShape,
+        prefix_root: Path | None = None,
     ) -> None:
         self.backbone = backbone
         self.system = system
         self.shape = shape
-        self.site = site
+        self.site = min(settings.reference.get("sites", [0]))
         self.optimiser = make_optimiser(system, settings.optimiser) if system is not None else None
-        self.prompt = backbone.prompt(slots=system.slots if system is not None else 0)
+        heard = settings.reference.get("hears", "all") == "all"
+        self.prompt = backbone.prompt(heard=heard) if system is None else system.prompt(backbone)
+        frozen = system is None or not system.changes_backbone
+        prefix = None
+        if system is not None and prefix_root is not None:
+            prefix = FrozenPrefix(backbone, self.prompt, system.first_site, prefix_root)
+        self.reader = Reader(backbone, self.prompt, PromptHead(backbone, self.prompt, frozen), prefix)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -90,11 +106,11 @@ class _Side:
     def step(self, batch: Batch) -> None:
         """Do a training step: forward, loss, backward, optimiser."""
         if self.system is None or self.optimiser is None:
-            torch.autograd.backward(cross_entropy_sum(self.backbone, batch, _FromTheFirstSiteUp(self.site)))
+            torch.autograd.backward(cross_entropy_sum(self.reader, batch, _FromTheFirstSiteUp(self.site)))
             return
         slots_BS = self.prompt.slot_index(batch.ids_BS.shape[1])
         context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
-        torch.autograd.backward(cross_entropy_sum(self.backbone, batch, context))
+        torch.autograd.backward(cross_entropy_sum(self.reader, batch, context))
         self.optimiser.step()
         self.optimiser.zero_grad()
 
@@ -102,8 +118,9 @@ class _Side:
     def decoder(self, batch: Batch) -> Callable[[], None]:
         """Return a function that decodes one more token of every beam, each time after the same prompt."""
         context = self._context(batch)
-        cache = DynamicCache(config=self.backbone.decoder.config)
-        prompt_BS = torch.tensor([self.prompt.ids], device=self.backbone.device)
+        cache = self.reader.head.past(1) if self.reader.head else None
+        cache = cache or DynamicCache(config=self.backbone.decoder.config)
+        prompt_BS = torch.tensor([self.prompt.rest], device=self.backbone.device)
         self.backbone.hidden(prompt_BS, cache=cache, fusion=context)
         cache.batch_repeat_interleave(self.shape.beams)
         token_BS = torch.full((self.shape.beams, 1), self.backbone.end_id, device=self.backbone.device)
@@ -128,27 +145,32 @@ def measure_steps(
     encoder_width: int,
     shape: StepShape,
     repeats: int,
+    prefix_root: Path,
 ) -> dict[str, StepCost]:
-    """Return what a step and a token cost for the bare backbone and for each system.
+    """Return what a step and a token cost for the bare backbone and for each system, with and without its frozen prefix.
 
     Args:
         backbone: the frozen model, on its device; it is given back untouched.
         names: systems, built as a run of these settings would build them.
-        settings: a profile; its reference says where the first site is.
+        settings: a profile; its reference says where the first site is, and whether the prompt is heard.
         encoder_width: A.
         shape: what is timed.
         repeats: steps of each side; twenty times as many tokens are decoded.
+        prefix_root: an empty folder for the frozen prefixes.
 
     Raises:
         ConfigError: there is no such system.
     """
-    site = min(settings.reference.get("sites", [0]))
-    sides = {BARE: _Side(backbone, None, settings, shape, site)}
+    sides = {BARE: _Side(backbone, None, settings, shape)}
     for name in names:
         system = build_system(name, settings, backbone, encoder_width)
+        if system.first_site:
+            sides[name + PREFIXED] = _Side(backbone, system, settings, shape, prefix_root)
         system.detach()
-        sides[name] = _Side(backbone, system, settings, shape, site)
+        sides[name] = _Side(backbone, system, settings, shape)
     batches = {name: _batch(side, encoder_width) for name, side in sides.items()}
+    for name, side in sides.items():
+        side.reader.prepare(batches[name].ids_BS[:, len(side.prompt.ids) :].tolist())
     steps: dict[str, list[float]] = {name: [] for name in sides}
     tokens: dict[str, list[float]] = {name: [] for name in sides}
     for _ in track(range(repeats + 1), "steps"):
@@ -168,10 +190,11 @@ def _batch(side: _Side, encoder_width: int) -> Batch:
     caption_BS = torch.randint(3, side.backbone.decoder.config.vocab_size, size, generator=generator)
     ids_BS = torch.cat([torch.tensor([side.prompt.ids] * size[0]), caption_BS], dim=1)
     labels_BS = torch.zeros_like(ids_BS, dtype=torch.bool)
-    labels_BS[:, len(side.prompt.ids) - 1 : -1] = True
+    labels_BS[:, len(side.prompt.ids) - 1 :] = True
+    targets_N = torch.cat([caption_BS, caption_BS[:, :1]], dim=1).flatten()
     x_BTA = torch.randn(size[0], side.shape.frames, encoder_width, generator=generator)
     features = FeatureSequence(x_BTA, torch.ones(size[0], side.shape.frames, dtype=torch.bool))
-    return Batch(ids_BS, torch.ones_like(ids_BS), labels_BS, features).to(device)
+    return Batch(ids_BS, torch.ones_like(ids_BS), labels_BS, targets_N, features).to(device)
 
 
 def _time(call: Callable[[], None], device: torch.device) -> float:

@@ -22,6 +22,7 @@ from fusion_core.errors import ConfigError, DataError
 from fusion_core.files import write_atomic
 from fusion_core.hub import local_folder
 from fusion_core.projector import Projector
+from fusion_core.prompt import Prompt
 from fusion_core.systems import SYSTEMS
 
 WEIGHTS_FILE = "adapter.safetensors"
@@ -116,6 +117,20 @@ class FusionSystem(nn.Module, ABC):
     @property
     def slots(self) -> int:
         """How many placeholder tokens the prompt needs; 0 where the system adds everywhere."""
+        return 0
+
+    @property
+    def hears_prompt(self) -> bool:
+        """Whether the audio acts on the whole prompt; if not, it does from the prompt's last token on."""
+        return True
+
+    def prompt(self, backbone: Backbone) -> Prompt:
+        """Return the backbone's prompt as this system needs it."""
+        return backbone.prompt(slots=self.slots, heard=self.hears_prompt)
+
+    @property
+    def first_site(self) -> int:
+        """The lowest block that the system acts in: what lies below depends on the text alone. 0 where nothing does."""
         return 0
 
     @abstractmethod

@@ -112,7 +112,7 @@ class CrossAttention(SitedSystem):
     name = "cross-attention"
     config_type: ClassVar[type[CrossAttentionConfig]] = CrossAttentionConfig
     matched_option = "width"
-    shared_options = ("tokens", "projector_width", "pooling")
+    shared_options = ("tokens", "projector_width", "pooling", "hears")
 
     def __init__(self, config: CrossAttentionConfig) -> None:
         build = partial(

@@ -86,6 +86,11 @@ class DataOnly(FusionSystem):
                 plant(self.lora, f"{block}.{target}.B", nn.Parameter(torch.zeros(outputs, config.rank)))
         self._tuner: tuple[Any, ...] = ()
 
+    @property
+    def hears_prompt(self) -> bool:
+        """It hears nothing, so the prompt is the same for every clip."""
+        return False
+
     @classmethod
     def backbone_options(cls, backbone: Backbone) -> dict[str, Any]:
         """Return the options that the backbone decides, its linear layers among them."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion_core.context import expand_to_beams
+from fusion_core.errors import ConfigError
 from fusion_core.gates import Mixing, ScalarGate, TokenGate, normalise_state
 from fusion_core.systems.sites import AudioConfig, Site
 
@@ -42,6 +43,8 @@ class GatedConfig(AudioConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_choice(placement=("broadcast", "slots", "both"), mixing=("gated", "static"))
+        if self.placement != "broadcast" and self.hears == "answer":
+            raise ConfigError(f"placement {self.placement!r} adds in the prompt; use hears 'all' with it.")
 
     @property
     def slots(self) -> int:

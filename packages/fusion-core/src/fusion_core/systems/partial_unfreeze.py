@@ -56,6 +56,11 @@ class PartialUnfreeze(CrossAttention):
         top = range(config.backbone_depth - config.unfrozen, config.backbone_depth)
         self.blocks = TrainableCopies(top, config.block_shapes)
 
+    @property
+    def first_site(self) -> int:
+        """The lowest site or trained block."""
+        return min(super().first_site, self.config.backbone_depth - self.config.unfrozen)
+
     @classmethod
     def backbone_options(cls, backbone: Backbone) -> dict[str, Any]:
         """Return the options that the backbone decides, the shapes of a block among them."""

@@ -16,7 +16,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class AudioConfig(SystemConfig):
         tokens: K, audio tokens a clip.
         projector_width: P.
         pooling: how frames become tokens.
+        hears: ``all`` adds at every position; ``answer`` from the prompt's last token on, so that the rest of the prompt is read
+            once for all clips.
     """
 
     encoder_width: int
@@ -45,12 +47,13 @@ class AudioConfig(SystemConfig):
     tokens: int = 16
     projector_width: int = 768
     pooling: Pooling = "max"
+    hears: Literal["all", "answer"] = "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_blocks("sites")
         self.require_positive("tokens", "projector_width", "encoder_width")
-        self.require_choice(pooling=("max", "mean"))
+        self.require_choice(pooling=("max", "mean"), hears=("all", "answer"))
 
     @property
     def slots(self) -> int:
@@ -125,7 +128,7 @@ class SitedSystem(FusionSystem):
         builders: what makes the site of each block.
     """
 
-    shared_options: ClassVar[tuple[str, ...]] = ("sites", "tokens", "projector_width", "pooling")
+    shared_options: ClassVar[tuple[str, ...]] = ("sites", "tokens", "projector_width", "pooling", "hears")
     projector: Projector
 
     def __init__(self, config: AudioConfig, builders: Mapping[int, Callable[[], Site]]) -> None:
@@ -137,6 +140,16 @@ class SitedSystem(FusionSystem):
     def slots(self) -> int:
         """How many placeholder tokens the prompt needs."""
         return int(self.config.slots)
+
+    @property
+    def hears_prompt(self) -> bool:
+        """Whether the audio acts on the whole prompt."""
+        return bool(self.config.hears == "all")
+
+    @property
+    def first_site(self) -> int:
+        """The lowest site."""
+        return min(self.sites_by_block())
 
     def sites_by_block(self) -> dict[int, Site]:
         """Return the sites, lowest block first."""
