@@ -104,7 +104,9 @@ def test_a_prompt_that_is_read_once_is_not_counted(tiny, reference):
     answer = dataclasses.replace(reference, hears="answer")
     read, length = 1 + SHAPE.caption, SHAPE.prompt + SHAPE.caption
     gap = system_cost("additive", tiny, reference, SHAPE).forward - system_cost("additive", tiny, answer, SHAPE).forward
-    blocks = DEPTH * (block_products(length - read) + attention_products(length, length) - attention_products(read, length))
+    blocks = DEPTH * (
+        block_products(length - read) + attention_products(length, length) - attention_products(read, length)
+    )
     assert gap == pytest.approx(2 * blocks, rel=0.05)
 
 

@@ -77,7 +77,9 @@ def examples_of(backbone: Backbone, system: FusionSystem) -> TrainingExamples:
     return TrainingExamples(clips, backbone, system.prompt(backbone), frames, 0)
 
 
-def gradients(system: FusionSystem, reader: Reader, examples: TrainingExamples) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(
+    system: FusionSystem, reader: Reader, examples: TrainingExamples
+) -> tuple[float, dict[str, torch.Tensor]]:
     batch = examples.collate([(0, 0), (1, 0), (2, 1), (3, 0)])
     reader.prepare(examples.tokens[clip][caption][:-1] for clip, caption in [(0, 0), (1, 0), (2, 1), (3, 0)])
     system.zero_grad(set_to_none=True)
@@ -197,7 +199,9 @@ def test_decoding_after_a_shared_head_is_decoding_of_the_whole_prompt(name, beam
         """Leaves the head alone in the first call; the single tokens after it all hear."""
 
         def enter_block(self, block, h_BSD):
-            return context.enter_block(block, h_BSD) if h_BSD.shape[1] > 1 else context.context.enter_block(block, h_BSD)
+            return (
+                context.enter_block(block, h_BSD) if h_BSD.shape[1] > 1 else context.context.enter_block(block, h_BSD)
+            )
 
     expected = generate(tiny, torch.tensor([prompt.ids] * 3), chosen, OnlyInThePrompt())
     captioner = Captioner(tiny, system, prompt)

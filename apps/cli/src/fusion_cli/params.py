@@ -25,6 +25,10 @@ def params(
     prompt: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 32,
     caption: Annotated[int, typer.Option(help="Tokens of the caption.")] = 20,
     beams: Annotated[int, typer.Option(help="Beams of the decoding.")] = 5,
+    adapter: Annotated[str, typer.Option(help="Adapter of the additive system: linear or modulated.")] = "modulated",
+    hears: Annotated[
+        str, typer.Option(help="answer: the prompt is read once for all clips and not counted; all: with each clip.")
+    ] = "answer",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the table as JSON, with the uncounted operations.")
     ] = False,
@@ -32,8 +36,8 @@ def params(
     """Count trainable parameters and FLOPs of every system on a backbone, matched in size to the additive one.
 
     FLOPs are those of one clip, 2 a multiply-add, features computed beforehand: a forward pass over prompt and caption, a
-    training step, and decoding a caption. Nothing is computed: models without weights here, such as LLaVA-1.5, are counted
-    by their shapes.
+    training step (also with what lies below the lowest site at hand), and decoding a caption. Nothing is computed: models
+    without weights here, such as LLaVA-1.5, are counted by their shapes.
 
     Examples:
 
@@ -47,7 +51,8 @@ def params(
     from fusion_core.systems import SYSTEMS
     from fusion_core.systems.additive import Additive, AdditiveConfig
 
-    shape = CallShape(prompt=prompt, caption=caption, encoder_width=encoder_width, beams=beams)
+    heard = hears == "all"
+    shape = CallShape(prompt=prompt, caption=caption, encoder_width=encoder_width, beams=beams, heard=heard)
     model = outline(backbone)
     reference = AdditiveConfig(
         **Additive.backbone_options(model),
@@ -55,6 +60,8 @@ def params(
         sites=_sites(sites, model.depth),
         tokens=tokens,
         projector_width=projector_width,
+        adapter=adapter,  # type: ignore[arg-type]
+        hears=hears,  # type: ignore[arg-type]
     )
     names = system or SYSTEMS.names()
     costs = [bare_cost(model, shape)]
@@ -97,13 +104,18 @@ def _show(backbone: Backbone, costs: list[SystemCost], shape: CallShape, as_json
     title = f"{backbone.identity.name}: {frozen / 1e6:,.1f} M frozen parameters; GFLOP of a clip, × the backbone alone"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("system", no_wrap=True)
-    for column in ("trainable", "ratio", "forward", "×", "step", "×", "caption", "×"):
+    for column in ("trainable", "ratio", "forward", "step", "prefixed", "caption"):
         table.add_column(column, justify="right", no_wrap=True)
     bare = costs[0]
     for cost in costs:
         sized = (f"{cost.total:,}", f"{cost.ratio:.2f}") if cost.name else ("", "")
-        pairs = ((cost.forward, bare.forward), (cost.step, bare.step), (cost.generate, bare.generate))
-        flops = [text for count, of in pairs for text in (f"{count / 1e9:,.1f}", f"{count / of:.3f}")]
+        pairs = (
+            (cost.forward, bare.forward),
+            (cost.step, bare.step),
+            (cost.cached_step, bare.step),
+            (cost.generate, bare.generate),
+        )
+        flops = [f"{count / 1e9:,.1f} ×{count / of:.2f}" for count, of in pairs]
         table.add_row(cost.name or "backbone alone", *sized, *flops)
     stdout.print(table)
     for cost in costs[1:]:
@@ -111,7 +123,8 @@ def _show(backbone: Backbone, costs: list[SystemCost], shape: CallShape, as_json
         stdout.print(f"  {cost.name}: {parts}", highlight=False, soft_wrap=True)
     stderr.print(
         f"A clip: {shape.prompt} tokens of prompt, {shape.caption} of caption, {shape.frames} frames, beam {shape.beams}. "
-        "The step of the backbone alone is a forward pass, as nothing trains.",
+        "The step of the backbone alone is a forward pass, as nothing trains; a prefixed step starts at the lowest site."
+        + ("" if shape.heard else " The prompt but its last token is read once for all clips and left out."),
         soft_wrap=True,
     )
     unknown = sorted({name for cost in costs for name in cost.unknown})

@@ -145,7 +145,9 @@ class _Call:
             if above is None:
                 hidden_BSD = self.backbone.hidden(ids_BS, mask_BS, past, context)
             else:
-                stream_BSD = torch.zeros(*ids_BS.shape, self.backbone.width, dtype=self.backbone.dtype, device=ids_BS.device)
+                stream_BSD = torch.zeros(
+                    *ids_BS.shape, self.backbone.width, dtype=self.backbone.dtype, device=ids_BS.device
+                )
                 hidden_BSD = above.hidden(stream_BSD, mask_BS, context, past)
             logits_NV = self.backbone.logits(hidden_BSD[0, -caption - 1 :])
             if training:

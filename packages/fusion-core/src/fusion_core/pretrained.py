@@ -56,8 +56,8 @@ def load_backbone(name: str, dtype: torch.dtype = torch.float32) -> Backbone:
 def _attention() -> str:
     """Return the attention that suits the machine.
 
-    On CPUs plain attention beats the fused kernel at the lengths of captions (step of 16 x 52 tokens: 0.92 s against 1.10 s), and a
-    row's bits do not depend on what else is in its batch, so what is computed once is what would be computed again.
+    On CPUs plain attention beats the fused kernel at the lengths of captions (step of 16 x 52 tokens: 0.92 s against 1.10 s),
+    and a row's bits do not depend on what else is in its batch, so what is computed once is what would be computed again.
     """
     return "sdpa" if torch.cuda.is_available() else "eager"
 

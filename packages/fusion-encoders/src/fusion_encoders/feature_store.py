@@ -109,7 +109,9 @@ class FeatureStore:
             self._frames = self._map_frames()
         x_TA = self._frames[place.first : place.first + place.frames]
         if zlib.crc32(x_TA.data) != place.checksum:
-            raise DataError(f"{self._path(self._frames_name)} is damaged at clip {sha256}: delete the folder {self.folder}")
+            raise DataError(
+                f"{self._path(self._frames_name)} is damaged at clip {sha256}: delete the folder {self.folder}"
+            )
         return x_TA
 
     def _map_frames(self) -> Frames:

@@ -74,13 +74,13 @@ def _rows_of(scores: Scores, condition: str, label: str, subsets: dict[str, list
         for subset, ids in groups.items():
             found = np.array([values[clip][metric] for clip in ids if metric in values[clip]])
             if len(found):
-                low, high = _interval(found)
+                low, high = bootstrap_interval(found)
                 mean = float(found.mean())
                 rows.append(ControlRow(condition, label, metric, metric_label, subset, mean, low, high, len(found)))
     return rows
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the 95% percentile-bootstrap interval of a mean."""
     generator = np.random.default_rng(0)
     means = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)

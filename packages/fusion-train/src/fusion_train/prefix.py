@@ -32,7 +32,11 @@ from transformers import DynamicCache
 from fusion_train.examples import Batch
 
 CAPTIONS_AT_ONCE = 64
-_STORED_AS = {torch.bfloat16: np.dtype("<i2"), torch.float16: np.dtype("<f2"), torch.float32: np.dtype("<f4")}
+_STORED_AS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.bfloat16: np.dtype("<i2"),
+    torch.float16: np.dtype("<f2"),
+    torch.float32: np.dtype("<f4"),
+}
 
 
 class FrozenPrefix:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from transformers import DynamicCache
 
 from fusion_train.config import RunSettings
 from fusion_train.examples import Batch
+from fusion_train.memory import peak_memory
 from fusion_train.model import build_system
 from fusion_train.objectives.xe import cross_entropy_sum
 from fusion_train.optim import make_optimiser
@@ -39,15 +41,17 @@ PREFIXED = ", frozen prefix"
 
 @dataclass(frozen=True)
 class StepCost:
-    """Median seconds of one side.
+    """Medians of one side.
 
     Attributes:
-        step: of a training step.
-        token: of decoding one token of every beam.
+        step: seconds of a training step.
+        token: seconds of decoding one token of every beam.
+        memory: bytes that a step needs at its peak beyond what is held before it; None where the system cannot tell.
     """
 
     step: float
     token: float
+    memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -173,13 +177,21 @@ def measure_steps(
         side.reader.prepare(batches[name].ids_BS[:, len(side.prompt.ids) :].tolist())
     steps: dict[str, list[float]] = {name: [] for name in sides}
     tokens: dict[str, list[float]] = {name: [] for name in sides}
+    memory: dict[str, list[int | None]] = {name: [] for name in sides}
     for _ in track(range(repeats + 1), "steps"):
         for name, side in sides.items():
             with side.attached():
-                steps[name].append(_time(lambda side=side, name=name: side.step(batches[name]), backbone.device))  # type: ignore[misc]
+                step = partial(side.step, batches[name])
+                steps[name].append(_time(step, backbone.device))
+                memory[name].append(peak_memory(step, backbone.device))
                 decode = side.decoder(batches[name])
                 tokens[name] += [_time(decode, backbone.device) for _ in range(20)][1:]
-    return {name: StepCost(statistics.median(steps[name][1:]), statistics.median(tokens[name][19:])) for name in sides}
+    found = {}
+    for name in sides:
+        known = [peak for peak in memory[name][1:] if peak is not None]
+        peak = statistics.median(known) if known else None
+        found[name] = StepCost(statistics.median(steps[name][1:]), statistics.median(tokens[name][19:]), peak)
+    return found
 
 
 def _batch(side: _Side, encoder_width: int) -> Batch:

@@ -23,7 +23,8 @@ def training(
     """Time a training step and a decoded token of every system, as ratios to the work that the backbone cannot avoid.
 
     That work is the forward pass with its loss and the gradients of the activations from the lowest site up; of decoding, the
-    backbone's own token. The sides take turns, step by step, in one process; medians count.
+    backbone's own token. Memory is what a step needs at its peak beyond what is held before. Systems that can have the frozen
+    prefix are timed with it too. The sides take turns, step by step, in one process; medians count.
 
     Example: fusion bench training --system additive --system cross-attention
     """
@@ -52,6 +53,9 @@ def training(
             "step_ratio": cost.step / bare.step,
             "token_seconds": cost.token,
             "token_ratio": cost.token / bare.token,
+            "clips_per_second": clips / cost.step,
+            "step_memory": cost.memory,
+            "memory_ratio": cost.memory / bare.memory if cost.memory and bare.memory else None,
         }
         for name, cost in costs.items()
     ]
@@ -84,11 +88,14 @@ def _show(found: dict[str, Any]) -> None:
     title = f"{found['backbone']}: {found['clips']} clips a step, medians of {found['repeats']}"
     table = Table(title=title, title_justify="left")
     table.add_column("side")
-    for column in ("step", "ratio", "token", "ratio"):
+    for column in ("step", "ratio", "clips/s", "memory", "ratio", "token", "ratio"):
         table.add_column(column, justify="right")
     for row in found["sides"]:
-        step, token = f"{row['step_seconds']:.3f} s", f"{row['token_seconds'] * 1000:.1f} ms"
-        table.add_row(row["side"], step, f"{row['step_ratio']:.3f}", token, f"{row['token_ratio']:.3f}")
+        step = (f"{row['step_seconds']:.3f} s", f"{row['step_ratio']:.3f}", f"{row['clips_per_second']:.1f}")
+        memory = ("", "")
+        if row["memory_ratio"] is not None:
+            memory = (f"{row['step_memory'] / 2**20:.0f} MiB", f"{row['memory_ratio']:.2f}")
+        table.add_row(row["side"], *step, *memory, f"{row['token_seconds'] * 1000:.1f} ms", f"{row['token_ratio']:.3f}")
     stdout.print(table)
     for bar in found["bars"]:
         verdict = "kept" if bar["kept"] else "NOT KEPT"

@@ -59,7 +59,7 @@ class PartialUnfreeze(CrossAttention):
     @property
     def first_site(self) -> int:
         """The lowest site or trained block."""
-        return min(super().first_site, self.config.backbone_depth - self.config.unfrozen)
+        return min(super().first_site, int(self.config.backbone_depth - self.config.unfrozen))
 
     @classmethod
     def backbone_options(cls, backbone: Backbone) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""``fusion report``: tables and figures from files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fusion_report.ablation import AblationRow
+
+app = typer.Typer(no_args_is_help=True, help="Tables and figures from files alone: run cards, scores, logs.")
+
+
+@app.command()
+def ablation(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories; seeds of the same settings are put together.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Draw the figure: FILE.png and FILE.svg. Not drawn if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Say what settings are worth: finished runs, grouped by the settings in which they differ.
+
+    Values are means over clips and seeds with a 95% bootstrap interval over clips, and the standard deviation over seeds.
+
+    Example: fusion report ablation runs/sites-12-* runs/sites-24-* runs/sites-12-24-* --out report/sites.png
+    """
+    import dataclasses
+
+    from fusion_report.ablation import ablation_rows, draw_ablation
+
+    from fusion_cli.console import print_json, stderr
+
+    rows = ablation_rows(runs)
+    if as_json:
+        print_json([dataclasses.asdict(row) for row in rows])
+    else:
+        _show(rows)
+    if out is not None:
+        stderr.print(f"Figure: {draw_ablation(rows, out)}", soft_wrap=True)
+
+
+def _show(rows: list[AblationRow]) -> None:
+    from fusion_report.controls import METRICS
+    from rich.table import Table
+
+    from fusion_cli.console import stdout
+
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    table = Table(
+        title=f"{rows[0].n} clips; mean [95% interval over clips] ± deviation over seeds", title_justify="left"
+    )
+    table.add_column("setting", overflow="fold")
+    table.add_column("seeds", justify="right")
+    for name in names:
+        table.add_column(METRICS.get(name, name), justify="right")
+    for column in ("trainable", "step", "mean |α| by site"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        cells = []
+        for name in names:
+            one = row.metrics[name]
+            spread = f" ± {one.deviation:.3f}" if one.deviation is not None else ""
+            cells.append(f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]{spread}")
+        step = f"{row.step_seconds:.2f} s" if row.step_seconds else ""
+        table.add_row(row.label, str(len(row.seeds)), *cells, f"{row.parameters:,}", step, _gates(row.gates))
+    stdout.print(table)
+
+
+def _gates(gates: dict[int, float]) -> str:
+    """Return the gates by site; of many sites the mean."""
+    if len(gates) > 4:
+        return f"{sum(gates.values()) / len(gates):.3f} (mean of {len(gates)})"
+    return ", ".join(f"{site}: {gate:.3f}" for site, gate in gates.items())
