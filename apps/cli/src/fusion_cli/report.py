@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from fusion_report.ablation import AblationRow
+    from fusion_report.curves import RunCurves
 
 app = typer.Typer(no_args_is_help=True, help="Tables and figures from files alone: run cards, scores, logs.")
 
@@ -40,6 +41,58 @@ def ablation(
         _show(rows)
     if out is not None:
         stderr.print(f"Figure: {draw_ablation(rows, out)}", soft_wrap=True)
+
+
+@app.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, running or finished; several are overlaid.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Draw the figure: FILE.png and FILE.svg. Not drawn if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
+) -> None:
+    """Show how runs went or are going: loss, val CIDEr-D, gates, additions, learning rates, rewards; from their logs alone.
+
+    What happened on the way (taken up again, a phase, a contingency) is marked by rules in the figure.
+
+    Example: fusion report curves runs/scenes-additive-0 runs/scenes-concat-0 --out report/curves.png
+    """
+    from fusion_report.curve_figure import draw_curves
+    from fusion_report.curves import read_curves
+
+    from fusion_cli.console import print_json, stderr
+
+    found = read_curves(runs)
+    if as_json:
+        print_json([run.as_dict() for run in found])
+    else:
+        _show_curves(found)
+    if out is not None:
+        stderr.print(f"Figure: {draw_curves(found, out)}", soft_wrap=True)
+
+
+def _show_curves(runs: list[RunCurves]) -> None:
+    from fusion_report.curves import smoothed
+    from rich.table import Table
+
+    from fusion_cli.console import stdout
+
+    table = Table(title="Runs so far; the loss is a moving average", title_justify="left")
+    table.add_column("run", overflow="fold")
+    for column in ("state", "step", "loss", "best val CIDEr-D", "gates", "addition"):
+        table.add_column(column, justify="right")
+    for run in runs:
+        loss = smoothed(run.series.get("loss", {}).get("loss", {}))
+        best = f"{run.best[1]:.3f} at {run.best[0]}" if run.best else ""
+        sites = [
+            _gates({int(site): value for site, value in run.last(panel).items() if site.isdecimal()})
+            for panel in ("gates", "addition_ratio")
+        ]
+        now = f"{loss[max(loss)]:.3f}" if loss else ""
+        table.add_row(run.run, run.state, str(run.step), now, best, *sites)
+        for mark in run.marks:
+            table.add_row("", "", str(mark.step), f"[dim]{mark.text}[/dim]")
+    stdout.print(table)
 
 
 def _show(rows: list[AblationRow]) -> None:
