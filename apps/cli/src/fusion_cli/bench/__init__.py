@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from fusion_cli.bench.caption_metrics import metrics
+from fusion_cli.bench.decoding import decoding
+from fusion_cli.bench.features import features
 from fusion_cli.bench.resampling import statistics
 from fusion_cli.bench.training import training
 
@@ -19,3 +21,5 @@ def _group() -> None:
 app.command()(metrics)
 app.command()(statistics)
 app.command()(training)
+app.command()(decoding)
+app.command()(features)
