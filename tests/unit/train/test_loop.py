@@ -8,15 +8,20 @@ import signal
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from fusion_core.errors import DataError
 from fusion_core.pretrained import load_backbone
 from fusion_core.systems.additive import Additive, AdditiveConfig
 from fusion_train.checkpoint import list_checkpoints, save_checkpoint
 from fusion_train.config import EvaluationSettings, OptimiserSettings, RunSettings, ScheduleSettings
 from fusion_train.examples import CaptionedClip, TrainingExamples
-from fusion_train.loop import Diverged, Interrupted, Trainer, fit_statistics
+from fusion_train.learner import Learner
+from fusion_train.loop import Trainer
 from fusion_train.objectives.xe import cross_entropy_sum
+from fusion_train.phases import cross_entropy_phase
 from fusion_train.reading import Reader
+from fusion_train.statistics import fit_statistics
+from fusion_train.stopping import Diverged, Interrupted
 
 CLIPS = 20
 WIDTH = 6
@@ -60,7 +65,9 @@ def make_trainer(backbone, folder, settings=None, evaluate=None) -> Trainer:
     examples = TrainingExamples(clips(), backbone, backbone.prompt(), features, settings.seed)
     fit_statistics(system, examples)
     opening = lambda: sum(system.gate_values().values())  # noqa: E731 - a score that grows and depends on the weights
-    return Trainer(backbone, system, examples, evaluate or opening, settings, folder)
+    reader = Reader(backbone, examples.prompt)
+    learner = Learner(backbone, system, examples, reader, Accelerator(cpu=True), settings.batch)
+    return cross_entropy_phase(learner, evaluate or opening, settings, folder)
 
 
 def weights(trainer: Trainer) -> bytes:
@@ -194,6 +201,9 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(backbone, tmp_path):
         trainer.system.projector.inner.weight.fill_(float("nan"))
     with pytest.raises(Diverged, match="not a number at step 1"):
         trainer.train()
+    events = [event for event in trainer.journal.read() if event["event"] == "contingency"]
+    assert [event["rate_factor"] for event in events] == [0.5, 0.25]
+    assert [event["clip_factor"] for event in events] == [2.0, 4.0]
 
 
 def test_a_damaged_checkpoint_is_named(backbone, tmp_path):
@@ -215,7 +225,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(backbone, tmp_path, monkeyp
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(trainer.checkpoints, 99, trainer.system, trainer.optimiser.optimizer, {})
+        save_checkpoint(trainer.checkpoints, 99, trainer.modules, trainer.optimiser.optimizer, {})
     assert list_checkpoints(trainer.checkpoints) == good
     assert sorted(trainer.checkpoints.iterdir()) == good
 

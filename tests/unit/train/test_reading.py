@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from fusion_core.backbone import Backbone
 from fusion_core.errors import ConfigError, DataError
 from fusion_core.pretrained import load_backbone
@@ -17,11 +18,13 @@ from fusion_train.captioner import Captioner
 from fusion_train.config import DecodingSettings, RunSettings
 from fusion_train.examples import CaptionedClip, TrainingExamples
 from fusion_train.generate import generate
-from fusion_train.loop import Trainer, fit_statistics
+from fusion_train.learner import Learner
 from fusion_train.model import build_system
 from fusion_train.objectives.xe import cross_entropy_sum
+from fusion_train.phases import cross_entropy_phase
 from fusion_train.prefix import FrozenPrefix
 from fusion_train.reading import Reader, heard_from, make_reader, prompt_head
+from fusion_train.statistics import fit_statistics
 
 WIDTH = 6
 CAPTIONS = ("A dog barks", "Rain falls on a roof while somebody knocks", "A bell", "")
@@ -134,7 +137,8 @@ def test_a_run_with_the_frozen_prefix_is_the_run_without_to_the_bit(checkpointin
         fit_statistics(system, examples)
         reader = make_reader(tiny, system, examples.prompt, chosen)
         assert (reader.prefix is not None) is frozen
-        Trainer(tiny, system, examples, lambda: 0.0, chosen, tmp_path / str(frozen), reader).train()
+        learner = Learner(tiny, system, examples, reader, Accelerator(cpu=True), chosen.batch)
+        cross_entropy_phase(learner, lambda: 0.0, chosen, tmp_path / str(frozen)).train()
         found.append(system.adapter_bytes())
         tiny.model.gradient_checkpointing_disable()
     assert found[0] == found[1]

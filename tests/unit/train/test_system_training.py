@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from fusion_core.backbone import Backbone
 from fusion_core.errors import ConfigError
 from fusion_core.pretrained import load_backbone
@@ -19,8 +20,12 @@ from fusion_train.alignment import align
 from fusion_train.captioner import Captioner
 from fusion_train.config import AlignmentSettings, DecodingSettings, RunSettings, load_settings
 from fusion_train.examples import CaptionedClip, TrainingExamples
-from fusion_train.loop import Trainer, fit_statistics
+from fusion_train.learner import Learner
+from fusion_train.loop import Trainer
 from fusion_train.model import build_system
+from fusion_train.phases import cross_entropy_phase
+from fusion_train.reading import make_reader
+from fusion_train.statistics import fit_statistics
 
 SYSTEM_NAMES = ["additive", "concat", "cross-attention", "data-only", "hybrid", "partial-unfreeze"]
 HEARING = [name for name in SYSTEM_NAMES if name != "data-only"]
@@ -82,7 +87,9 @@ def make_trainer(build, tiny: Backbone, name: str, folder: Path, settings: RunSe
     examples = examples_of(tiny, system)
     fit_statistics(system, examples)
     weight = next(system.parameters())
-    return Trainer(tiny, system, examples, lambda: float(weight.detach().abs().sum()), settings, folder)
+    reader = make_reader(tiny, system, examples.prompt, settings)
+    learner = Learner(tiny, system, examples, reader, Accelerator(cpu=True), settings.batch)
+    return cross_entropy_phase(learner, lambda: float(weight.detach().abs().sum()), settings, folder)
 
 
 def test_these_are_the_systems():
@@ -142,7 +149,7 @@ def test_the_blind_floor_has_neither_gates_nor_additions(build, tiny, tmp_path):
     trainer = make_trainer(build, tiny, "data-only", tmp_path, make_settings())
     assert trainer.system.gate_values() == {}
     assert float(trainer.system.penalty()) == 0
-    assert align(trainer.system, tiny, trainer.examples, AlignmentSettings(steps=3)) == (0.0, 0.0)
+    assert align(trainer.system, tiny, trainer.learner.examples, AlignmentSettings(steps=3)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("name", ["concat", "cross-attention", "hybrid", "partial-unfreeze"])

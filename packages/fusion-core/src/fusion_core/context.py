@@ -82,6 +82,31 @@ class HeardFrom:
         return torch.cat([h_BSD[:, : self.start], result_BSD], dim=1)
 
 
+class ResidualAlignment:
+    """Measures how far another context turns the stream at its sites: 1 − cos(stream after, stream before), with gradients.
+
+    Args:
+        context: the context that is watched.
+    """
+
+    def __init__(self, context: FusionContext) -> None:
+        self.context = context
+        self._turned: list[Tensor] = []
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        """Let the context act, and keep the mean over the positions that it acted on."""
+        result_BSD = self.context.enter_block(block, h_BSD)
+        if result_BSD is not h_BSD:
+            cosine_BS = torch.cosine_similarity(result_BSD.float(), h_BSD.float(), dim=-1)
+            acted_BS = h_BSD.abs().sum(dim=-1) > 0  # padding of a frozen prefix is 0
+            self._turned.append(((1 - cosine_BS) * acted_BS).sum() / acted_BS.sum().clamp_min(1))
+        return result_BSD
+
+    def penalty(self) -> Tensor:
+        """Return the mean over the sites; 0 where nothing acted."""
+        return torch.stack(self._turned).mean() if self._turned else torch.zeros(())
+
+
 class AdditionMeter:
     """Measures ‖addition‖/‖stream‖ at each block that another context adds to; what is computed stays the same.
 

@@ -6,15 +6,17 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from fusion_core.backbone import Backbone
 from fusion_core.files import sha256_file
-from fusion_core.match import parameter_ratio
+from fusion_core.match import trainable_parameters
 from fusion_core.systems.base import WEIGHTS_FILE, FusionSystem
 from fusion_encoders.base import FrozenEncoder
 from fusion_eval.schemas import RunCard, Scores, counts_by_status
@@ -32,11 +34,13 @@ from fusion_eval.schemas.run_card import (
     Throughput,
     TrainingCard,
 )
+from torch import nn
 
 from fusion_train.config import RunSettings
 from fusion_train.datasets.base import PreparedDataset
 from fusion_train.loop import Progress
 from fusion_train.model import reference_config
+from fusion_train.optim import trained_parts
 
 PACKAGES = (
     "torch",
@@ -63,6 +67,8 @@ class RunFacts:
     encoder: FrozenEncoder
     backbone: Backbone
     system: FusionSystem
+    modules: Mapping[str, nn.Module]
+    objectives: tuple[str, ...]
     progress: Progress
     adapter: Path
     scores: dict[str, Scores]
@@ -79,7 +85,7 @@ def write_run_card(path: Path, facts: RunFacts) -> RunCard:
         encoder=_encoder(facts),
         backbone=_backbone(facts.backbone, facts.system),
         system=_system(facts.system, facts.progress),
-        training=_training(facts.settings, facts.backbone, facts.progress),
+        training=_training(facts),
         decoding=DecodingCard(
             beams=facts.settings.decoding.beams,
             max_new_tokens=facts.settings.decoding.max_new_tokens,
@@ -138,10 +144,15 @@ def _encoder(facts: RunFacts) -> EncoderCard | None:
 
 
 def _parameters(facts: RunFacts) -> ParameterTable:
-    table = facts.system.parameter_table()
+    """Count everything that trains, heads of objectives too."""
+    parts = trained_parts(facts.modules)
+    table = {part: sum(parameter.numel() for parameter in parameters) for part, parameters in parts.items()}
+    total = sum(table.values())
     reference = reference_config(facts.settings, facts.backbone, facts.encoder.width)
-    ratio = None if reference is None else parameter_ratio(facts.system.name, facts.system.config, reference)
-    return ParameterTable(parts=table, total=sum(table.values()), ratio_to_reference=ratio)
+    ratio = None
+    if reference is not None:
+        ratio = total / sum(trainable_parameters("additive", reference).values())
+    return ParameterTable(parts=table, total=total, ratio_to_reference=ratio)
 
 
 def _system(system: FusionSystem, progress: Progress) -> SystemCard:
@@ -159,24 +170,31 @@ def _system(system: FusionSystem, progress: Progress) -> SystemCard:
     )
 
 
-def _training(settings: RunSettings, backbone: Backbone, progress: Progress) -> TrainingCard:
+def _training(facts: RunFacts) -> TrainingCard:
+    settings, scst = facts.settings, facts.objectives[0] == "scst"
+    weights = {facts.objectives[0]: 1.0, "gate_penalty": settings.optimiser.gate_penalty}
+    if "contrastive" in facts.objectives:
+        weights["contrastive"] = settings.contrastive.weight
+    if settings.optimiser.residual_alignment and not scst:
+        weights["residual_alignment"] = settings.optimiser.residual_alignment
+    schedule = settings.scst if scst else settings.schedule
+    chosen: dict[str, Any] = {**schedule.model_dump(mode="json", include={"steps", "warmup", "rate"})}
+    if not scst:
+        chosen["alignment"] = settings.alignment.model_dump(mode="json")
     return TrainingCard(
-        loss_weights={"xe": 1.0, "gate_penalty": settings.optimiser.gate_penalty},
+        loss_weights=weights,
         optimiser=RuleCard(name="AdamW", settings=settings.optimiser.model_dump(mode="json")),
         schedule=RuleCard(
-            name="aligned start, linear warm-up, cosine to 0",
-            settings={
-                **settings.schedule.model_dump(mode="json"),
-                "alignment": settings.alignment.model_dump(mode="json"),
-            },
+            name="linear warm-up, cosine to 0" if scst else "aligned start, linear warm-up, cosine to 0",
+            settings=chosen,
         ),
         batch_size=settings.batch,
         accumulation=settings.accumulate,
-        precision=str(backbone.dtype).removeprefix("torch."),
-        steps=progress.step,
-        best_step=progress.best_step,
+        precision=str(facts.backbone.dtype).removeprefix("torch."),
+        steps=facts.progress.step,
+        best_step=facts.progress.best_step,
         selection_metric="cider_d of val, greedy",
-        scst=None,
+        scst=settings.scst.model_dump(mode="json") if scst else None,
     )
 
 

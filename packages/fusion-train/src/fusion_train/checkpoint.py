@@ -10,14 +10,14 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from fusion_core.errors import DataError
-from fusion_core.systems.base import FusionSystem
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 TENSORS_FILE = "state.safetensors"
@@ -25,14 +25,19 @@ PROGRESS_FILE = "progress.json"
 
 
 def save_checkpoint(
-    folder: Path, step: int, system: FusionSystem, optimiser: Optimizer, progress: dict[str, Any], keep: int = 2
+    folder: Path,
+    step: int,
+    modules: Mapping[str, nn.Module],
+    optimiser: Optimizer,
+    progress: dict[str, Any],
+    keep: int = 2,
 ) -> Path:
     """Write the checkpoint of a step and remove all but the newest ``keep``.
 
     Args:
         folder: where the run keeps its checkpoints.
         step: optimiser steps done.
-        system: the trainable weights.
+        modules: the trainable weights: the system, and heads of objectives.
         optimiser: whose moments are kept.
         progress: the rest of the state, in JSON.
         keep: how many checkpoints stay.
@@ -42,8 +47,10 @@ def save_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:08d}"
-    tensors = {f"system.{name}": value for name, value in system.state_dict().items()}
-    tensors |= _optimiser_tensors(system, optimiser)
+    tensors = {
+        f"{owner}.{name}": value for owner, module in modules.items() for name, value in module.state_dict().items()
+    }
+    tensors |= _optimiser_tensors(modules, optimiser)
     tensors["random.torch"] = torch.get_rng_state()
     working = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
     try:
@@ -65,7 +72,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / PROGRESS_FILE).is_file())
 
 
-def load_checkpoint(path: Path, system: FusionSystem, optimiser: Optimizer) -> dict[str, Any]:
+def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimiser: Optimizer) -> dict[str, Any]:
     """Restore weights, moments and random state; return the progress that was kept.
 
     Raises:
@@ -74,13 +81,16 @@ def load_checkpoint(path: Path, system: FusionSystem, optimiser: Optimizer) -> d
     try:
         tensors = load_file(path / TENSORS_FILE)
         progress: dict[str, Any] = json.loads((path / PROGRESS_FILE).read_text(encoding="utf-8"))
-        weights = {name.removeprefix("system."): v for name, v in tensors.items() if name.startswith("system.")}
-        system.load_state_dict(weights)
+        for owner, module in modules.items():
+            before = f"{owner}."
+            module.load_state_dict(
+                {name.removeprefix(before): value for name, value in tensors.items() if name.startswith(before)}
+            )
     except Exception as error:
         raise DataError(
             f"{path}: this checkpoint cannot be read ({error}); remove it to go on from an earlier one."
         ) from None
-    _restore_optimiser(system, optimiser, tensors)
+    _restore_optimiser(modules, optimiser, tensors)
     torch.set_rng_state(tensors["random.torch"])
     return progress
 
@@ -90,13 +100,17 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _names(system: FusionSystem) -> dict[Tensor, str]:
-    return {parameter: name for name, parameter in system.named_parameters()}
+def _names(modules: Mapping[str, nn.Module]) -> dict[Tensor, str]:
+    return {
+        parameter: f"{owner}.{name}"
+        for owner, module in modules.items()
+        for name, parameter in module.named_parameters()
+    }
 
 
-def _optimiser_tensors(system: FusionSystem, optimiser: Optimizer) -> dict[str, Tensor]:
+def _optimiser_tensors(modules: Mapping[str, nn.Module], optimiser: Optimizer) -> dict[str, Tensor]:
     """Return AdamW's moments and step counts by parameter name."""
-    names = _names(system)
+    names = _names(modules)
     return {
         f"optimiser.{key}.{names[parameter]}": torch.as_tensor(value)
         for parameter, state in optimiser.state.items()
@@ -104,8 +118,9 @@ def _optimiser_tensors(system: FusionSystem, optimiser: Optimizer) -> dict[str, 
     }
 
 
-def _restore_optimiser(system: FusionSystem, optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
-    for parameter, name in _names(system).items():
+def _restore_optimiser(modules: Mapping[str, nn.Module], optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
+    optimiser.state.clear()  # at step 0 there are no moments
+    for parameter, name in _names(modules).items():
         suffix = f".{name}"
         state = {
             key.removeprefix("optimiser.").removesuffix(suffix): value

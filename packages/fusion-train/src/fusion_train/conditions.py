@@ -50,23 +50,23 @@ class Examination:
         self.decoding = decoding
         self.seed = seed
 
+    def own_audio(self, clips: Sequence[CaptionedClip]) -> list[list[CaptionCandidate]]:
+        """Return the candidates of clips with their own audio, best first."""
+        with progress_bar() as bar:
+            task = bar.add_task("caption", total=len(clips))
+            return self.captioner.caption_all(
+                [clip.sha256 for clip in clips], self.features, self.decoding, lambda done: bar.advance(task, done)
+            )
+
     def captions(
         self, train: Sequence[CaptionedClip], val: Sequence[CaptionedClip], test: Sequence[CaptionedClip]
     ) -> Iterator[tuple[str, list[list[CaptionCandidate]]]]:
         """Yield each condition with the candidates of every test clip, best first."""
-        hashes = [clip.sha256 for clip in test]
-        with progress_bar() as bar:
-            task = bar.add_task("caption", total=2 * len(test))
-
-            def advance(clips: int) -> None:
-                bar.advance(task, clips)
-
-            yield "audio", self.captioner.caption_all(hashes, self.features, self.decoding, advance)
-            others = [hashes[index] for index in derangement(len(test), self.seed)]
-            yield "shuffled", self.captioner.caption_all(others, self.features, self.decoding, advance)
+        yield "audio", self.own_audio(test)
+        yield "shuffled", self.own_audio([test[index] for index in derangement(len(test), self.seed)])
         yield "none", [self.captioner.caption_without_audio(self.decoding)] * len(test)
         yield "class_prior", [[CaptionCandidate(class_prior(train, val, self.seed), 0.0)]] * len(test)
-        retrieved = NearestNeighbour(train, self.features).caption(hashes)
+        retrieved = NearestNeighbour(train, self.features).caption([clip.sha256 for clip in test])
         yield "nearest_neighbour", [[CaptionCandidate(text, 0.0)] for text in retrieved]
 
 

@@ -29,6 +29,7 @@ class OptimiserSettings(Settings):
     backbone_lr: float = Field(1e-4, gt=0, description="Blocks of the backbone that train.")
     weight_decay: float = Field(0.01, ge=0, description="On matrices; never on gates, biases and norms.")
     gate_penalty: float = Field(1e-4, ge=0, description="Factor of the sum of squared gates in the loss.")
+    residual_alignment: float = Field(0.0, ge=0, description="Factor of 1 - cos(stream after an addition, before it).")
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
 
 
@@ -46,6 +47,39 @@ class AlignmentSettings(Settings):
     lr: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     batch: int = Field(64, ge=1, description="Clips of one step.")
+
+
+class ContrastiveSettings(Settings):
+    """The auxiliary contrastive loss (``objectives/contrastive.py``); weight 0 leaves it out."""
+
+    weight: float = Field(0.0, ge=0)
+    temperature: float = Field(0.07, gt=0)
+
+
+class SelfCriticalSettings(Settings):
+    """Self-critical sequence training (``objectives/scst.py``), which starts from the best cross-entropy weights."""
+
+    start: Literal["never", "plateau", "always"] = Field(
+        "never", description="plateau: where cross-entropy stopped early; --scst asks for always."
+    )
+    steps: int = Field(60, ge=1, description="Optimiser steps at most.")
+    warmup: float = Field(0.1, ge=0, lt=1)
+    rate: float = Field(0.05, gt=0, description="Factor of all learning rates.")
+    samples: int = Field(5, ge=2, description="Captions sampled a clip.")
+    baseline: Literal["leave-one-out", "greedy"] = "leave-one-out"
+    temperature: float = Field(1.0, gt=0)
+    entropy: float = Field(0.0, ge=0, description="Weight of the entropy that is rewarded.")
+    divergence: float = Field(0.0, ge=0, description="Weight of the KL divergence to the cross-entropy policy.")
+
+
+class ContingencySettings(Settings):
+    """What is done when training diverges: back to the last checkpoint with a lower rate, then fewer audio tokens."""
+
+    rollbacks: int = Field(2, ge=0, description="How often to go back before fewer tokens are tried.")
+    rate_factor: float = Field(0.5, gt=0, le=1, description="Factor of the learning rates at each time.")
+    clip_factor: float = Field(2.0, ge=1, description="Factor of the clipping norm at each time.")
+    loss_factor: float = Field(3.0, gt=1, description="A loss above this many times the first one has diverged.")
+    fewer_tokens: int = Field(8, ge=1, description="Audio tokens of the last attempt, from the start.")
 
 
 class EvaluationSettings(Settings):
@@ -84,10 +118,14 @@ class RunSettings(Settings):
     frozen_prefix: bool = Field(True, description="Compute what lies below the first site once a caption and keep it.")
     optimiser: OptimiserSettings = OptimiserSettings()
     alignment: AlignmentSettings = AlignmentSettings()
+    contrastive: ContrastiveSettings = ContrastiveSettings()
+    scst: SelfCriticalSettings = SelfCriticalSettings()
+    contingency: ContingencySettings = ContingencySettings()
     schedule: ScheduleSettings
     evaluation: EvaluationSettings
     decoding: DecodingSettings = DecodingSettings()
     checkpoint_every: int = Field(50, ge=1, description="Optimiser steps between two checkpoints.")
+    checkpoints_kept: int = Field(2, ge=1, description="The newest checkpoints that stay; --keep.")
     seed: int = 0
 
     def sha256(self) -> str:

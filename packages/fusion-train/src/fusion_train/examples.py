@@ -122,17 +122,29 @@ class TrainingExamples:
     def collate(self, pairs: Sequence[tuple[int, int]]) -> Batch:
         """Build the tensors of one forward pass."""
         captions = [self.tokens[clip][caption] for clip, caption in pairs]
-        rows = [torch.tensor([*self.prompt.ids, *caption[:-1]]) for caption in captions]
-        ids_BS = pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
-        mask_BS = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        labels_BS = mask_BS.bool()
-        labels_BS[:, : len(self.prompt.ids) - 1] = False
-        targets_N = torch.tensor([token for caption in captions for token in caption])
-        return Batch(ids_BS, mask_BS, labels_BS, targets_N, self.frames([clip for clip, _ in pairs]))
+        return make_batch(self.prompt, captions, self.pad_id, self.frames([clip for clip, _ in pairs]))
 
     def frames(self, indices: Sequence[int]) -> FeatureSequence:
         """Return the padded features of some clips."""
         return gather_features([self.clips[index].sha256 for index in indices], self.features)
+
+
+def make_batch(prompt: Prompt, captions: Sequence[Sequence[int]], pad_id: int, features: FeatureSequence) -> Batch:
+    """Build the tensors of one forward pass.
+
+    Args:
+        prompt: what stands before each caption.
+        captions: token ids, the last of each a target alone.
+        pad_id: the token that fills up rows.
+        features: the clips' frames; where several captions belong to one clip they stand together.
+    """
+    rows = [torch.tensor([*prompt.ids, *caption[:-1]]) for caption in captions]
+    ids_BS = pad_sequence(rows, batch_first=True, padding_value=pad_id)
+    mask_BS = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    labels_BS = mask_BS.bool()
+    labels_BS[:, : len(prompt.ids) - 1] = False
+    targets_N = torch.tensor([token for caption in captions for token in caption])
+    return Batch(ids_BS, mask_BS, labels_BS, targets_N, features)
 
 
 def gather_features(hashes: Sequence[str], features: FeatureLookup) -> FeatureSequence:

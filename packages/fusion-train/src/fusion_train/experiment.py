@@ -1,6 +1,7 @@
-"""One experiment from beginning to end: data, features, training, captions under every condition, scores, run card.
+"""One experiment from beginning to end: data, features, training by phases, captions under every condition, scores, run cards.
 
-Every stage leaves files and starts from those that are there, so a second run begins where the caches end.
+Every stage leaves files and starts from those that are there, so a second run begins where the caches end. Self-critical
+training is a second phase with a run directory of its own, ``scst`` in the first one's: two rows, two run cards.
 """
 
 from __future__ import annotations
@@ -8,41 +9,46 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from filelock import FileLock, Timeout
-from fusion_core.backbone import Backbone
-from fusion_core.errors import ConfigError, DataError
+from fusion_core.device import default_device
+from fusion_core.errors import ConfigError
 from fusion_core.files import write_atomic
 from fusion_core.journal import Journal
-from fusion_core.systems.base import FusionSystem
-from fusion_encoders.base import FrozenEncoder
-from fusion_encoders.cache import FeatureCache
 from fusion_encoders.registry import load_encoder
-from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.schemas import Scores
-from fusion_eval.tokenize import tokenize_all
+from safetensors.torch import load
 
 from fusion_train.alignment import align
 from fusion_train.captioner import Captioner
 from fusion_train.card import RunFacts, write_run_card
 from fusion_train.checkpoint import list_checkpoints
 from fusion_train.conditions import CONDITIONS, Examination, SplitData, score_and_write, to_predictions
-from fusion_train.config import DecodingSettings, RunSettings
-from fusion_train.datasets.base import PreparedDataset
-from fusion_train.datasets.registry import default_root, parse_options, prepare_dataset
-from fusion_train.examples import CaptionedClip, TrainingExamples
-from fusion_train.loop import Progress, Trainer, fit_statistics
+from fusion_train.config import RunSettings
+from fusion_train.contingency import fewer_tokens, remember_tokens
+from fusion_train.datasets.registry import default_root, parse_options
+from fusion_train.examples import TrainingExamples
+from fusion_train.learner import Learner
+from fusion_train.loop import BEST_FILE, Progress, Trainer, journal_name
+from fusion_train.materials import Materials, gather_materials
 from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, build_backbone, build_system, save_settings
 from fusion_train.model_card import CARD_FILE as MODEL_CARD_FILE
 from fusion_train.model_card import render_model_card
+from fusion_train.phases import contrastive_addition, cross_entropy_phase, self_critical_phase
 from fusion_train.reading import make_reader
+from fusion_train.statistics import fit_statistics
+from fusion_train.stopping import Diverged
+from fusion_train.validation import make_validation
 
 CARD_FILE = "run_card.json"
 SUBSETS_FILE = "subsets.json"
+SCST_FOLDER = "scst"
 Announce = Callable[[str], None]
 
 
@@ -104,17 +110,17 @@ def latest_unfinished(dataset: str, system: str) -> Path:
 
 
 class Experiment:
-    """Runs one request.
+    """Runs one request, in one process or in several that share each step.
 
     Args:
         request: what to do.
-        announce: called with a sentence at the start of each stage.
+        announce: called with a sentence at the start of each stage, in the process that writes.
     """
 
     def __init__(self, request: Request, announce: Announce) -> None:
         self.request = request
         self.settings = request.settings
-        self.announce = announce
+        self._announce = announce
 
     def plan(self) -> Plan:
         """Check every setting, build the model, and say what a run would do; nothing is prepared or trained.
@@ -132,49 +138,50 @@ class Experiment:
         steps = self.settings.schedule.steps
         return Plan(clips, steps, steps * size / clips if clips else 0.0, size, system.parameter_table(), root)
 
-    def run(self) -> dict[str, Scores]:
-        """Do all of it and return the scores by condition.
+    def run(self) -> dict[str, dict[str, Scores]]:
+        """Do all of it and return the scores by phase and condition.
 
         Raises:
             ConfigError, DataError, MissingAssetError: as each stage says.
             Interrupted: the run was stopped; its state is saved.
+            Diverged: training diverged, and no contingency helped.
         """
+        self.accelerator = Accelerator(cpu=default_device().type == "cpu")
         folder = self.request.folder
-        self._open_folder()
-        lock = FileLock(folder / "run.lock")
+        with ExitStack() as stack:
+            if self.accelerator.is_main_process:
+                self._open_folder()
+                stack.enter_context(self._lock())
+            self.accelerator.wait_for_everyone()
+            journal = Journal(folder / journal_name(self.accelerator))
+            with self.accelerator.main_process_first():
+                materials = gather_materials(
+                    self.request.dataset, self.settings, self.request.root, self.announce, journal
+                )
+            found = {"xe": self._cross_entropy(materials, journal)}
+            if self._goes_on(folder):
+                found["scst"] = self._self_critical(materials)
+        return found
+
+    def announce(self, sentence: str) -> None:
+        """Say what begins, in the process that writes."""
+        if self.accelerator.is_main_process:
+            self._announce(sentence)
+
+    def _lock(self) -> FileLock:
+        """Take the run directory for this process.
+
+        Raises:
+            ConfigError: another process works in it.
+        """
+        lock = FileLock(self.request.folder / "run.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise ConfigError(
-                f"{folder}: another process works in this run directory; wait for it or give --out."
+                f"{self.request.folder}: another process works in this run directory; wait for it or give --out."
             ) from None
-        with lock:
-            journal = Journal(folder / "log.jsonl")
-            dataset = self._prepare(journal)
-            encoder = load_encoder(self.settings.encoder)
-            cache = self._encode(dataset, encoder, journal)
-            backbone = build_backbone(self.settings)
-            system = build_system(self.request.system, self.settings, backbone, encoder.width)
-            splits = {name: self._split(dataset, name, cache) for name in ("train", "val", "test")}
-            progress = self._train(backbone, system, splits, cache)
-            system.save_pretrained(folder / ADAPTER_FOLDER)
-            scores = self._examine(backbone, system, splits, cache)
-            facts = RunFacts(
-                run_id=folder.name,
-                command=self.request.command,
-                settings=self.settings,
-                dataset=dataset,
-                encoder=encoder,
-                backbone=backbone,
-                system=system,
-                progress=progress,
-                adapter=folder / ADAPTER_FOLDER,
-                scores=scores,
-            )
-            card = write_run_card(folder / CARD_FILE, facts)
-            write_atomic(folder / ADAPTER_FOLDER / MODEL_CARD_FILE, render_model_card(card, scores).encode())
-            journal.write("finished", scores={name: dict(one.metrics) for name, one in scores.items()})
-        return scores
+        return lock
 
     def _open_folder(self) -> None:
         """Create the run directory, or check that what is in it may be gone on with."""
@@ -190,91 +197,132 @@ class Experiment:
                 )
         write_atomic(path, content)
 
-    def _prepare(self, journal: Journal) -> PreparedDataset:
-        options = parse_options(self.request.dataset, self.settings.dataset)
-        self.announce(f"data: {self.request.dataset}")
-        dataset = prepare_dataset(self.request.dataset, options, self.request.root)
-        journal.write("prepared", root=str(dataset.root), statistics=dataset.card.statistics)
-        return dataset
+    def _goes_on(self, folder: Path) -> bool:
+        """Say whether self-critical training follows."""
+        start = self.settings.scst.start
+        if start == "plateau":
+            events = Journal(folder / "log.jsonl").read()
+            return any(event["event"] == "evaluated" and event["stopped_early"] for event in events)
+        return start == "always"
 
-    def _encode(self, dataset: PreparedDataset, encoder: FrozenEncoder, journal: Journal) -> FeatureCache:
-        self.announce(f"features: {encoder.name}")
-        cache = FeatureCache(encoder)
-        usable = [row for row in dataset.manifest if row.status == "ok" and row.sha256]
-        report = cache.fill((row.id, dataset.audio_path(row), str(row.sha256)) for row in usable)
-        journal.write("encoded", encoded=report.encoded, cached=report.cached, quarantined=report.quarantined)
-        for clip, reason in report.quarantined.items():
-            self.announce(f"left out {clip}: {reason}")
-        return cache
+    def _cross_entropy(self, materials: Materials, journal: Journal) -> dict[str, Scores]:
+        """Train by cross-entropy; where that diverges for good, once more with fewer audio tokens."""
+        folder = self.request.folder
+        settings = fewer_tokens(self.settings, folder)
+        if settings is self.settings:
+            try:
+                return self._first_phase(materials, settings)
+            except Diverged as reason:
+                settings = remember_tokens(self.settings, folder, self.request.system, reason, journal)
+                self.learner.system.detach()
+        return self._first_phase(materials, settings)
 
-    def _split(self, dataset: PreparedDataset, name: str, cache: FeatureCache) -> SplitData:
-        references = dataset.references(name)
-        captions = {item.id: tuple(item.references) for item in references.items}
-        rows = [row for row in dataset.rows(name) if row.status == "ok" and row.sha256 and cache.has(row.sha256)]
-        clips = [CaptionedClip(row.id, str(row.sha256), captions[row.id]) for row in rows if row.id in captions]
-        if not clips:
-            raise DataError(
-                f"{dataset.root}: split {name!r} has no usable clip with a caption; see fusion data verify."
+    def _first_phase(self, materials: Materials, settings: RunSettings) -> dict[str, Scores]:
+        folder = self.request.folder
+        self.learner = self._learner(materials, settings)
+        if (folder / CARD_FILE).is_file():  # taken up again in the second phase
+            self.learner.system.load_state_dict(load((folder / BEST_FILE).read_bytes()))
+            return {}
+        additions = contrastive_addition(self.learner, settings)
+        evaluate = self._validation(materials, settings)
+        trainer = cross_entropy_phase(self.learner, evaluate, settings, folder, additions)
+        if self.request.resume and list_checkpoints(trainer.checkpoints):
+            self.announce(f"train: taken up again at step {trainer.resume()}")
+        else:
+            fit_statistics(self.learner.system, self.learner.examples)
+            self._align(trainer, settings)
+            self.announce(
+                f"train: {self.request.system}, {sum(self.learner.system.parameter_table().values()):,} parameters"
             )
-        return SplitData(name, clips, references, dataset.events(name))
+        return self._finish(materials, trainer, folder, settings, trainer.train())
 
-    def _train(
-        self, backbone: Backbone, system: FusionSystem, splits: dict[str, SplitData], cache: FeatureCache
-    ) -> Progress:
+    def _self_critical(self, materials: Materials) -> dict[str, Scores]:
+        """Train on from the best weights of the first phase, in a run directory inside the first one's."""
+        folder = self.request.folder / SCST_FOLDER
+        settings = fewer_tokens(self.settings, self.request.folder)
+        if self.accelerator.is_main_process:
+            write_atomic(folder / SETTINGS_FILE, save_settings(self.request.system, self.request.dataset, settings))
+        trainer = self_critical_phase(self.learner, self._validation(materials, settings), settings, folder)
+        if self.request.resume and list_checkpoints(trainer.checkpoints):
+            self.announce(f"self-critical training: taken up again at step {trainer.resume()}")
+        else:
+            start = trainer.judge()
+            trainer.journal.write("started", from_weights=str(self.request.folder / BEST_FILE), cider_d=start)
+            self.announce(f"self-critical training: from val CIDEr-D {start:.3f}")
+        return self._finish(materials, trainer, folder, settings, trainer.train())
+
+    def _learner(self, materials: Materials, settings: RunSettings) -> Learner:
+        backbone = materials.backbone
+        system = build_system(self.request.system, settings, backbone, materials.encoder.width)
         prompt = system.prompt(backbone)
-        examples = TrainingExamples(splits["train"].clips, backbone, prompt, cache.get, self.settings.seed)
-        size = self.settings.batch * self.settings.accumulate
+        examples = TrainingExamples(
+            materials.splits["train"].clips, backbone, prompt, materials.cache.get, settings.seed
+        )
+        size = settings.batch * settings.accumulate
         if examples.batches_an_epoch(size) < 1:
             raise ConfigError(
                 f"batch x accumulate is {size}, more than the {len(examples.clips)} training clips; lower it."
             )
-        fit_statistics(system, examples)
-        captioner = Captioner(backbone, system, prompt)
-        evaluate = make_validation(captioner, splits["val"], cache, self.settings)
-        reader = make_reader(backbone, system, prompt, self.settings)
-        trainer = Trainer(backbone, system, examples, evaluate, self.settings, self.request.folder, reader)
-        if self.request.resume and list_checkpoints(trainer.checkpoints):
-            self.announce(f"train: taken up again at step {trainer.resume()}")
-        else:
-            self._align(system, backbone, examples, trainer.journal)
-            self.announce(f"train: {self.request.system}, {sum(system.parameter_table().values()):,} parameters")
-        return trainer.train()
+        reader = make_reader(backbone, system, prompt, settings)
+        return Learner(backbone, system, examples, reader, self.accelerator, settings.batch)
 
-    def _align(self, system: FusionSystem, backbone: Backbone, examples: TrainingExamples, journal: Journal) -> None:
-        if self.settings.alignment.steps:
+    def _validation(self, materials: Materials, settings: RunSettings) -> Callable[[], float]:
+        learner = self.learner
+        captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
+        clips = list(materials.splits["val"].clips)[: settings.evaluation.clips]
+        return make_validation(captioner, clips, materials.cache.get, settings.decoding, self.accelerator)
+
+    def _align(self, trainer: Trainer, settings: RunSettings) -> None:
+        if settings.alignment.steps:
             self.announce("aligned start: what the audio adds is fitted to the captions' embeddings")
-            before, after = align(system, backbone, examples, self.settings.alignment)
-            journal.write("aligned", steps=self.settings.alignment.steps, cosine_before=before, cosine_after=after)
+            learner = self.learner
+            before, after = align(learner.system, learner.backbone, learner.examples, settings.alignment)
+            trainer.journal.write("aligned", steps=settings.alignment.steps, cosine_before=before, cosine_after=after)
 
-    def _examine(
-        self, backbone: Backbone, system: FusionSystem, splits: dict[str, SplitData], cache: FeatureCache
+    def _finish(
+        self, materials: Materials, trainer: Trainer, folder: Path, settings: RunSettings, progress: Progress
     ) -> dict[str, Scores]:
-        self.announce(f"captions and scores: {', '.join(CONDITIONS)}")
-        test = splits["test"]
-        captioner = Captioner(backbone, system, system.prompt(backbone))
-        examination = Examination(captioner, cache.get, self.settings.decoding, self.settings.seed)
-        scores = {}
-        for condition, captions in examination.captions(splits["train"].clips, splits["val"].clips, test.clips):
-            run_id = self.request.folder.name
-            predictions = to_predictions(test, self.request.system, run_id, condition, captions)
-            scores[condition] = score_and_write(self.request.folder, condition, predictions, test)
-        write_atomic(self.request.folder / SUBSETS_FILE, json.dumps(_subsets(test), indent=1).encode())
+        """Save the adapter, caption the test set under every condition and write the cards; in one process."""
+        scores: dict[str, Scores] = {}
+        if self.accelerator.is_main_process:
+            system = self.learner.system
+            system.save_pretrained(folder / ADAPTER_FOLDER)
+            scores = self._examine(materials, folder, settings)
+            facts = RunFacts(
+                run_id=f"{self.request.folder.name}-{SCST_FOLDER}" if folder.name == SCST_FOLDER else folder.name,
+                command=self.request.command,
+                settings=settings,
+                dataset=materials.dataset,
+                encoder=materials.encoder,
+                backbone=materials.backbone,
+                system=system,
+                modules=trainer.modules,
+                objectives=tuple(objective.name for objective in trainer.objectives),
+                progress=progress,
+                adapter=folder / ADAPTER_FOLDER,
+                scores=scores,
+            )
+            card = write_run_card(folder / CARD_FILE, facts)
+            write_atomic(folder / ADAPTER_FOLDER / MODEL_CARD_FILE, render_model_card(card, scores).encode())
+            trainer.journal.write("finished", scores={name: dict(one.metrics) for name, one in scores.items()})
+        self.accelerator.wait_for_everyone()
         return scores
 
-
-def make_validation(
-    captioner: Captioner, val: SplitData, cache: FeatureCache, settings: RunSettings
-) -> Callable[[], float]:
-    """Return a function that captions the first clips of val greedily and returns CIDEr-D."""
-    clips = list(val.clips)[: settings.evaluation.clips]
-    greedy: DecodingSettings = settings.decoding.model_copy(update={"beams": 1, "batch": 64})
-    metric = CiderD([tokenize_all(clip.references) for clip in clips])
-
-    def evaluate() -> float:
-        found = captioner.caption_all([clip.sha256 for clip in clips], cache.get, greedy)
-        return float(metric.score(tokenize_all(candidates[0].text for candidates in found)).mean())
-
-    return evaluate
+    def _examine(self, materials: Materials, folder: Path, settings: RunSettings) -> dict[str, Scores]:
+        self.announce(f"captions and scores: {', '.join(CONDITIONS)}")
+        train, val, test = (materials.splits[name] for name in ("train", "val", "test"))
+        learner = self.learner
+        captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
+        examination = Examination(captioner, materials.cache.get, settings.decoding, settings.seed)
+        run_id = self.request.folder.name
+        scores = {}
+        for condition, captions in examination.captions(train.clips, val.clips, test.clips):
+            predictions = to_predictions(test, self.request.system, run_id, condition, captions)
+            scores[condition] = score_and_write(folder, condition, predictions, test)
+        predictions = to_predictions(val, self.request.system, run_id, "audio", examination.own_audio(val.clips))
+        score_and_write(folder, "val", predictions, val)
+        write_atomic(folder / SUBSETS_FILE, json.dumps(_subsets(test), indent=1).encode())
+        return scores
 
 
 def _subsets(split: SplitData) -> dict[str, list[str]]:

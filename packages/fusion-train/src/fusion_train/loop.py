@@ -1,54 +1,36 @@
-"""The training loop: XE steps, evaluations, checkpoints, early stop; exact when taken up again.
+"""The training loop: steps of an objective, evaluations, checkpoints, early stop, contingencies; exact when taken up again.
 
-Shapes: B batch, K audio tokens, A encoder width.
+Shapes: B batch, S text positions.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from fusion_core.backbone import Backbone
 from fusion_core.context import AdditionMeter
-from fusion_core.errors import FusionError
 from fusion_core.files import write_atomic
 from fusion_core.journal import Journal
 from fusion_core.progress import progress_bar
-from fusion_core.systems.base import FusionSystem
 from rich.progress import TextColumn
 from safetensors.torch import load
 
 from fusion_train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from fusion_train.config import RunSettings
-from fusion_train.examples import TrainingExamples
-from fusion_train.objectives.xe import cross_entropy_sum
+from fusion_train.config import RunSettings, ScheduleSettings
+from fusion_train.learner import Learner, Pair
+from fusion_train.objectives.base import Objective
 from fusion_train.optim import make_optimiser, make_schedule
-from fusion_train.reading import Reader, heard_from
+from fusion_train.reading import heard_from
+from fusion_train.stopping import Diverged, Interrupted, stop_requested
 
 BEST_FILE = "best.safetensors"
-
-
-class Interrupted(FusionError):  # noqa: N818 - the name of a state, not of a mistake
-    """The run was asked to stop; its state is saved."""
-
-    exit_code = 130
-
-
-class Diverged(FusionError):  # noqa: N818
-    """The loss is no longer a number."""
-
-    exit_code = 1
 
 
 @dataclass
@@ -66,6 +48,8 @@ class Progress:
         stopped_early: whether patience ran out.
         gates: gates by site at each evaluation.
         addition_ratio: ‖addition‖/‖stream‖ by site, as last measured.
+        first_loss: the loss of the first step; None before it.
+        rollbacks: how often a contingency has gone back to a checkpoint.
     """
 
     step: int = 0
@@ -78,57 +62,63 @@ class Progress:
     stopped_early: bool = False
     gates: list[dict[str, float]] = field(default_factory=list)
     addition_ratio: dict[str, float] = field(default_factory=dict)
+    first_loss: float | None = None
+    rollbacks: int = 0
 
 
 class Trainer:
     """Trains one system on one split.
 
     Args:
-        backbone: the frozen model.
-        system: what trains.
-        examples: the training split.
-        evaluate: captions val with the weights as they are and returns CIDEr-D.
+        learner: backbone, system, examples and how they are read, in this process.
+        objectives: what a step learns from; the first is the one whose loss the log calls ``loss``.
+        evaluate: captions val with the weights as they are and returns CIDEr-D; called in every process.
         settings: the run's settings.
         folder: the run directory.
-        reader: runs batches through the backbone; None runs prompt and caption of each through all blocks.
+        schedule: the steps of this training; by default those of the settings.
+        rate: factor of all learning rates.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
-        system: FusionSystem,
-        examples: TrainingExamples,
+        learner: Learner,
+        objectives: Sequence[Objective],
         evaluate: Callable[[], float],
         settings: RunSettings,
         folder: Path,
-        reader: Reader | None = None,
+        schedule: ScheduleSettings | None = None,
+        rate: float = 1.0,
     ) -> None:
-        self.reader = reader or Reader(backbone, examples.prompt)
-        self.backbone = backbone
-        self.system = system
-        self.examples = examples
+        self.learner = learner
+        self.system = learner.system
+        self.objectives = list(objectives)
         self.evaluate = evaluate
         self.settings = settings
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
-        self.journal = Journal(folder / "log.jsonl")
-        self.accelerator = Accelerator(cpu=backbone.device.type == "cpu")
-        optimiser = make_optimiser(system, settings.optimiser)
-        self.schedule = make_schedule(optimiser, settings.schedule)
+        self.accelerator = learner.accelerator
+        self.journal = Journal(folder / journal_name(self.accelerator))
+        own = {objective.name: objective.module for objective in self.objectives}
+        self.modules = {"system": self.system, **{name: module for name, module in own.items() if module is not None}}
+        self.timetable = schedule or settings.schedule
+        optimiser = make_optimiser(self.modules, settings.optimiser, rate)
+        self.schedule = make_schedule(optimiser, self.timetable)
         self.optimiser = self.accelerator.prepare(optimiser)
         self.progress = Progress()
+        self._stream: Iterator[list[Pair]] | None = None
         if settings.gradient_checkpointing:
-            backbone.model.activation_checkpointing_enable({"use_reentrant": False})
+            learner.backbone.model.activation_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return bool(self.accelerator.is_main_process)
 
     def resume(self) -> int:
         """Take up the newest checkpoint, if there is one; return the step it stands at."""
         found = list_checkpoints(self.checkpoints)
         if found:
-            kept = load_checkpoint(found[-1], self.system, self.optimiser.optimizer)
-            self.schedule.load_state_dict(kept.pop("schedule"))
-            for group, rate in zip(self.optimiser.param_groups, self.schedule.get_last_lr(), strict=True):
-                group["lr"] = rate
-            self.progress = Progress(**kept)
+            self._restore(found[-1])
             self.journal.write("resumed", step=self.progress.step)
         return self.progress.step
 
@@ -137,89 +127,150 @@ class Trainer:
 
         Raises:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
-            Diverged: the loss is not a number.
+            Diverged: the loss is not a number, and going back did not help.
         """
-        steps = self.settings.schedule.steps
-        self.reader.prepare(self.examples.tokens[clip][caption][:-1] for clip, caption in self._upcoming())
-        with _stop_requested() as stop, progress_bar(TextColumn("{task.fields[status]}")) as bar:
-            task = bar.add_task("train", total=steps, completed=self.progress.step, status="")
+        if not list_checkpoints(self.checkpoints):
+            self._save()  # what a contingency can go back to before the first checkpoint is due
+        self._prepare()
+        with stop_requested() as stop, progress_bar(TextColumn("{task.fields[status]}")) as bar:
+            task = bar.add_task("train", total=self.timetable.steps, completed=self.progress.step, status="")
             for pairs in self._remaining():
                 started = time.perf_counter()
-                facts = self._step(pairs)
+                try:
+                    facts = self._step(pairs)
+                except Diverged as reason:
+                    self._go_back(reason)
+                    bar.update(task, completed=self.progress.step)
+                    continue
                 self._count_step()
                 self.progress.seconds += time.perf_counter() - started
                 self._after_step(facts)
-                bar.update(task, advance=1, status=self._status(facts))
-                if stop.is_set() and self.progress.step < steps:
+                bar.update(task, completed=self.progress.step, status=self._status(facts))
+                if self._asked_to_stop(stop.is_set()) and self.progress.step < self.timetable.steps:
                     self._save()
                     raise Interrupted(f"Stopped at step {self.progress.step}; go on with --resume --out {self.folder}.")
-                if self.progress.stopped_early:
-                    break
+        self._finish()
+        return self.progress
+
+    def _finish(self) -> None:
+        """Load the best weights and measure what they add."""
+        self.accelerator.wait_for_everyone()
         best = self.folder / BEST_FILE
         if best.is_file():
             self.system.load_state_dict(load(best.read_bytes()))
         self.progress.addition_ratio = self._addition_ratio()
-        self.journal.write(
-            "trained",
-            step=self.progress.step,
-            best_step=self.progress.best_step,
-            addition_ratio=self.progress.addition_ratio,
-        )
-        return self.progress
+        progress = self.progress
+        ratios = progress.addition_ratio
+        self.journal.write("trained", step=progress.step, best_step=progress.best_step, addition_ratio=ratios)
 
-    def _remaining(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield the effective batches that are still to do."""
-        size = self.settings.batch * self.settings.accumulate
-        while self.progress.step < self.settings.schedule.steps and not self.progress.stopped_early:
-            epoch = list(self.examples.epoch(self.progress.epoch, size))
-            for pairs in epoch[self.progress.position :]:
-                if self.progress.step >= self.settings.schedule.steps:
-                    return
-                yield pairs
-            self.progress.epoch += 1
-            self.progress.position = 0
+    def _prepare(self) -> None:
+        """Compute beforehand what the steps to come will read; the first process fills the cache for the others."""
+        tokens = self.learner.examples.tokens
+        with self.accelerator.main_process_first():
+            self.learner.reader.prepare(tokens[clip][caption][:-1] for clip, caption in self._upcoming())
 
-    def _upcoming(self) -> set[tuple[int, int]]:
-        """Return the (clip, caption) pairs of the steps that are still to do."""
+    def _batches(self) -> Iterator[list[Pair]]:
+        """Yield the effective batches from where the run stands, without end."""
         size = self.settings.batch * self.settings.accumulate
-        left = self.settings.schedule.steps - self.progress.step
-        epochs = range(self.progress.epoch, self.progress.epoch + left // self.examples.batches_an_epoch(size) + 2)
-        batches = (pairs for epoch in epochs for pairs in self.examples.epoch(epoch, size))
-        wanted = itertools.islice(batches, self.progress.position, self.progress.position + left)
+        for epoch in itertools.count(self.progress.epoch):
+            skipped = self.progress.position if epoch == self.progress.epoch else 0
+            yield from itertools.islice(self.learner.examples.epoch(epoch, size), skipped, None)
+
+    def _remaining(self) -> Iterator[list[Pair]]:
+        """Yield the effective batches that are still to do, also after going back."""
+        while self.progress.step < self.timetable.steps and not self.progress.stopped_early:
+            self._stream = self._stream or self._batches()
+            yield next(self._stream)
+
+    def _upcoming(self) -> set[Pair]:
+        """Return the pairs of the steps that are still to do."""
+        wanted = itertools.islice(self._batches(), self.timetable.steps - self.progress.step)
         return {pair for pairs in wanted for pair in pairs}
 
     def _count_step(self) -> None:
-        self.progress.step += 1
-        self.progress.position += 1
+        progress = self.progress
+        progress.step += 1
+        progress.position += 1
+        if progress.position == self.learner.examples.batches_an_epoch(self.settings.batch * self.settings.accumulate):
+            progress.epoch, progress.position = progress.epoch + 1, 0
 
-    def _step(self, pairs: list[tuple[int, int]]) -> dict[str, Any]:
-        """Do one optimiser step over the forward passes of an effective batch; return what the log says of it."""
-        device = self.backbone.device
-        size = self.settings.batch
-        starts = range(0, len(pairs), size)
-        batches = [self.examples.collate(pairs[start : start + size]).to(device) for start in starts]
-        tokens = sum(batch.tokens for batch in batches)
-        total = 0.0
+    def _step(self, pairs: list[Pair]) -> dict[str, Any]:
+        """Do one optimiser step over an effective batch; return what the log says of it.
+
+        Raises:
+            Diverged: the loss or the gradient is not a number, or the loss is far above the first.
+        """
         self.system.train()
-        self.backbone.model.train(self.settings.gradient_checkpointing)
-        for batch in batches:
-            slots_BS = self.examples.prompt.slot_index(batch.ids_BS.shape[1])
-            context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
-            loss = cross_entropy_sum(self.reader, batch, context) / tokens
-            self.accelerator.backward(loss)
-            total += float(loss.detach())
+        self.learner.backbone.model.train(self.settings.gradient_checkpointing)
+        facts: dict[str, Any] = {}
+        for objective in self.objectives:
+            facts |= objective.accumulate(pairs, self.progress.step)
         penalty = self.settings.optimiser.gate_penalty * self.system.penalty()
-        if penalty.requires_grad:  # a system without gates has none
-            self.accelerator.backward(penalty)
-        norm = self.accelerator.clip_grad_norm_(self.system.parameters(), self.settings.optimiser.clip_norm)
-        if not math.isfinite(total) or not math.isfinite(float(norm)):
-            raise Diverged(
-                f"The loss is not a number at step {self.progress.step + 1}; lower the learning rates by --set."
-            )
+        self.learner.backward(penalty / self.accelerator.num_processes)
+        parameters = [parameter for module in self.modules.values() for parameter in module.parameters()]
+        self.learner.sum_gradients(parameters)
+        clip = self.settings.optimiser.clip_norm * self.settings.contingency.clip_factor**self.progress.rollbacks
+        norm = float(self.accelerator.clip_grad_norm_(parameters, clip))
+        self._refuse_divergence(facts["loss"], norm)
         self.optimiser.step()
         self.schedule.step()
+        self._set_rates()
         self.optimiser.zero_grad()
-        return {"loss": total, "gradient_norm": float(norm), "tokens": tokens, "clips": len(pairs)}
+        return {**facts, "gradient_norm": norm}
+
+    def _refuse_divergence(self, loss: float, norm: float) -> None:
+        step = self.progress.step + 1
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise Diverged(f"The loss is not a number at step {step}; lower the learning rates by --set.")
+        if self.progress.first_loss is None:
+            self.progress.first_loss = loss
+        limit = self.settings.contingency.loss_factor * abs(self.progress.first_loss)
+        if self.objectives[0].name == "xe" and loss > limit:
+            raise Diverged(
+                f"The loss is {loss:.2f} at step {step}, over {limit:.2f}; lower the learning rates by --set."
+            )
+
+    def _go_back(self, reason: Diverged) -> None:
+        """Take up the last good checkpoint with a lower learning rate and a higher clipping norm, or give up.
+
+        Raises:
+            Diverged: that was done as often as the settings allow.
+        """
+        rules = self.settings.contingency
+        if self.progress.rollbacks >= rules.rollbacks:
+            raise reason
+        done = self.progress.rollbacks + 1
+        self.optimiser.zero_grad()
+        self._restore(list_checkpoints(self.checkpoints)[-1])
+        self.progress.rollbacks = done
+        self._set_rates()
+        self.journal.write(
+            "contingency",
+            step=self.progress.step,
+            trigger=str(reason),
+            action="rollback",
+            rollbacks=done,
+            rate_factor=rules.rate_factor**done,
+            clip_factor=rules.clip_factor**done,
+        )
+        self._save()
+
+    def _restore(self, checkpoint: Path) -> None:
+        kept = load_checkpoint(checkpoint, self.modules, self.optimiser.optimizer)
+        self.schedule.load_state_dict(kept.pop("schedule"))
+        self.progress = Progress(**kept)
+        self._stream = None
+        self._set_rates()
+
+    def _set_rates(self) -> None:
+        """Set the learning rates that the schedule and the contingencies so far ask for."""
+        factor = self.settings.contingency.rate_factor**self.progress.rollbacks
+        for group, rate in zip(self.optimiser.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = rate * factor
+
+    def _asked_to_stop(self, here: bool) -> bool:
+        """Say whether any process was asked to stop."""
+        return self.learner.total(float(here)) > 0
 
     def _after_step(self, facts: dict[str, Any]) -> None:
         """Log, evaluate and save where it is due."""
@@ -227,7 +278,7 @@ class Trainer:
         gates = {str(site): round(value, 6) for site, value in self.system.gate_values().items()}
         rates = {group["part"]: group["lr"] for group in self.optimiser.param_groups}
         self.journal.write("step", step=step, **facts, learning_rates=rates, gates=gates)
-        last = step == self.settings.schedule.steps
+        last = step == self.timetable.steps
         if step % self.settings.evaluation.every == 0 or last:
             self._evaluate(gates)
         if step % self.settings.checkpoint_every == 0 or last or self.progress.stopped_early:
@@ -237,6 +288,8 @@ class Trainer:
         """Return what the progress bar says beside the steps and the time left."""
         rate = max(group["lr"] for group in self.optimiser.param_groups if group["part"] != "gates")
         parts = [f"loss {facts['loss']:.3f}", f"lr {rate:.1e}"]
+        if "reward" in facts:
+            parts.append(f"reward {facts['reward']:.3f}")
         parts += [f"α{site} {value:.2f}" for site, value in list(self.system.gate_values().items())[:3]]
         if self.progress.best_step is not None:
             parts.append(f"val CIDEr-D {self.progress.best_score:.3f} at {self.progress.best_step}")
@@ -245,16 +298,10 @@ class Trainer:
     def _evaluate(self, gates: dict[str, float]) -> None:
         """Caption val, keep the weights if they are the best so far, and count patience."""
         started = time.perf_counter()
-        score = self.evaluate()
         progress = self.progress
         progress.gates.append({"step": progress.step, **gates})
-        progress.addition_ratio = self._addition_ratio()
-        if score > progress.best_score:
-            progress.best_score, progress.best_step, progress.since_best = score, progress.step, 0
-            write_atomic(self.folder / BEST_FILE, self.system.adapter_bytes())
-        else:
-            progress.since_best += 1
-            progress.stopped_early = progress.since_best >= self.settings.evaluation.patience
+        score = self.judge()
+        progress.stopped_early = progress.since_best >= self.settings.evaluation.patience
         self.journal.write(
             "evaluated",
             step=progress.step,
@@ -265,55 +312,41 @@ class Trainer:
             seconds=round(time.perf_counter() - started, 3),
         )
 
+    def judge(self) -> float:
+        """Score the weights as they are on val, and keep them if they are the best so far; return the score."""
+        score = self.evaluate()
+        progress = self.progress
+        progress.addition_ratio = self._addition_ratio()
+        if score > progress.best_score:
+            progress.best_score, progress.best_step, progress.since_best = score, progress.step, 0
+            if self.is_main:
+                write_atomic(self.folder / BEST_FILE, self.system.adapter_bytes())
+        else:
+            progress.since_best += 1
+        return score
+
     @torch.no_grad()
     def _addition_ratio(self) -> dict[str, float]:
         """Measure ‖addition‖/‖stream‖ by site: the median over the positions of the first clips of the training split."""
         if self.system.projector is None:
             return {}
-        clips = range(min(self.settings.batch, len(self.examples.clips)))
-        batch = self.examples.collate([(clip, 0) for clip in clips]).to(self.backbone.device)
+        examples = self.learner.examples
         self.system.eval()
-        self.backbone.model.eval()
-        slots_BS = self.examples.prompt.slot_index(batch.ids_BS.shape[1])
-        context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
-        meter = AdditionMeter(heard_from(context, self.examples.prompt), batch.mask_BS)
-        self.backbone.hidden(batch.ids_BS, batch.mask_BS, fusion=meter)
+        self.learner.backbone.model.eval()
+        batch = self.learner.collate([(clip, 0) for clip in range(min(self.settings.batch, len(examples.clips)))])
+        meter = AdditionMeter(heard_from(self.learner.bind(batch), examples.prompt), batch.mask_BS)
+        self.learner.backbone.hidden(batch.ids_BS, batch.mask_BS, fusion=meter)
         return {str(block): round(ratio, 6) for block, ratio in meter.ratios().items()}
 
     def _save(self) -> None:
+        if not self.is_main:
+            return
         state = {**vars(self.progress), "schedule": self.schedule.state_dict()}
         step = state.pop("step")
-        save_checkpoint(self.checkpoints, step, self.system, self.optimiser.optimizer, state)
+        keep = self.settings.checkpoints_kept
+        save_checkpoint(self.checkpoints, step, self.modules, self.optimiser.optimizer, state, keep)
 
 
-@contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event while training; outside the main thread signals stay as they are."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def request(number: int, frame: FrameType | None) -> None:
-        event.set()
-
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def fit_statistics(system: FusionSystem, examples: TrainingExamples, chunk: int = 64) -> None:
-    """Measure mean and deviation of the resampled training frames and keep them in the system's projector, if it has one."""
-    projector = system.projector
-    if projector is None:
-        return
-    tokens = []
-    device = projector.mean_A.device
-    for start in range(0, len(examples.clips), chunk):
-        features = examples.frames(range(start, min(start + chunk, len(examples.clips)))).to(device)
-        tokens.append(projector.resample(features.x_BTA, features.mask_BT).flatten(0, 1))
-    everything_NA = torch.cat(tokens)
-    projector.set_statistics(everything_NA.mean(dim=0), everything_NA.std(dim=0))
+def journal_name(accelerator: Accelerator) -> str:
+    """Return the name of a process's log: ``log.jsonl`` for the one that writes, ``log.1.jsonl``, … for the others."""
+    return "log.jsonl" if accelerator.is_main_process else f"log.{accelerator.process_index}.jsonl"

@@ -89,7 +89,7 @@ class _Side:
         self.system = system
         self.shape = shape
         self.site = min(settings.reference.get("sites", [0]))
-        self.optimiser = make_optimiser(system, settings.optimiser) if system is not None else None
+        self.optimiser = make_optimiser({"system": system}, settings.optimiser) if system is not None else None
         heard = settings.reference.get("hears", "all") == "all"
         self.prompt = backbone.prompt(heard=heard) if system is None else system.prompt(backbone)
         frozen = system is None or not system.changes_backbone

@@ -57,6 +57,7 @@ class LinearAdapter(SiteAdapter):
 
     def __init__(self, config: AdditiveConfig) -> None:
         super().__init__()
+        self.channels = config.backbone_width
         self.outward = nn.Linear(config.projector_width, config.backbone_width, bias=False)
 
     def values(self, z_BKP: Tensor) -> Tensor:
@@ -78,6 +79,7 @@ class ModulatedAdapter(SiteAdapter):
         linear = config.projector_width * config.backbone_width
         matched = linear // (config.projector_width + 2 * config.backbone_width)
         rank = config.modulated_width or max(1, matched)
+        self.channels = rank
         self.audio = nn.Linear(config.projector_width, rank, bias=False)
         self.text = nn.Linear(config.backbone_width, rank, bias=False)
         self.outward = nn.Linear(rank, config.backbone_width, bias=False)

@@ -46,6 +46,7 @@ class ConcatAdapter(SiteAdapter):
     def __init__(self, config: ConcatConfig) -> None:
         super().__init__()
         self.text_width = config.backbone_width
+        self.channels = config.width
         self.inward = nn.Linear(config.backbone_width + config.projector_width, config.width, bias=False)
         self.outward = nn.Linear(config.width, config.backbone_width, bias=False)
 

@@ -3,7 +3,10 @@
     h[l, t] += α_l · ρ_l · √D · u_{l,t} ,   u_{l,t} = adapter(Σ_k w_{l,t,k} v_{l,k}, h[l, t])
 
 with v_{l,k} what the adapter has computed of audio token k, once a clip, and w the token gates
-(:class:`fusion_core.gates.TokenGate`). With placement ``slots`` the k-th token alone is added at slot k.
+(:class:`fusion_core.gates.TokenGate`). With placement ``slots`` the k-th token alone is added at slot k. With ``peak`` each
+channel's largest value over the tokens is added to every token, so that a short event is not lost in a mean over the clip:
+
+    v_{l,k} + m_l ⊙ max_j v_{l,j}     with m_l = 1 at the start
 
 Shapes: B batch (times beams), K audio tokens, P projector width, S text positions, D backbone width, X width of the adapter's v.
 """
@@ -34,11 +37,13 @@ class GatedConfig(AudioConfig):
         placement: ``broadcast`` adds at every position, ``slots`` adds token k at placeholder k alone, ``both`` does both.
         mixing: ``gated`` lets the text state weigh the tokens, ``static`` learns one weighting a site.
         gate_init: α at the start.
+        peak: whether each channel's largest value over the tokens is heard beside their mixture.
     """
 
     placement: Placement = "broadcast"
     mixing: Mixing = "gated"
     gate_init: float = 0.05
+    peak: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,9 +62,11 @@ class SiteAdapter(nn.Module, ABC):
 
     Attributes:
         reads_normalised: whether :meth:`forward` needs LN(h).
+        channels: X.
     """
 
     reads_normalised: ClassVar[bool] = False
+    channels: int
 
     @abstractmethod
     def values(self, z_BKP: Tensor) -> Tensor:
@@ -86,11 +93,15 @@ class GatedSite(Site):
             None if config.placement == "slots" else TokenGate(config.tokens, config.backbone_width, config.mixing)
         )
         self.adapter = adapter(config)
+        self.peak = nn.Parameter(torch.ones(self.adapter.channels)) if config.peak else None
         self.normalises = self.mixing is not None and (config.mixing == "gated" or adapter.reads_normalised)
 
     def values(self, z_BKP: Tensor) -> Tensor:
-        """Return the adapter's v_BKX."""
-        return self.adapter.values(z_BKP)
+        """Return v_BKX, what each token adds before mixing."""
+        values_BKX = self.adapter.values(z_BKP)
+        if self.peak is None:
+            return values_BKX
+        return values_BKX + self.peak * values_BKX.amax(dim=1, keepdim=True)
 
     def addition(self, h_BSD: Tensor, values: Tensor, slots_BS: Tensor | None) -> Tensor | None:
         """Return u_BSD (or u_B1D to be broadcast) in fp32; None where this call adds nothing."""
@@ -108,7 +119,7 @@ class GatedSite(Site):
 
     def neutral_direction(self, z_BKP: Tensor) -> Tensor:
         """Return d_BD: the tokens' mean addition where every token weighs 1/K and the text state is zero."""
-        mean_B1X = self.adapter.values(z_BKP).mean(dim=1, keepdim=True)
+        mean_B1X = self.values(z_BKP).mean(dim=1, keepdim=True)
         neutral_B1D = mean_B1X.new_zeros(len(mean_B1X), 1, self.width)
         direction_B1D: Tensor = self.adapter(mean_B1X, neutral_B1D, neutral_B1D)
         return direction_B1D[:, 0]

@@ -1,1 +1,1 @@
-"""Training objectives: one file each."""
+"""What a training step learns from: cross-entropy, self-critical sequence training, and an auxiliary contrastive loss."""

@@ -5,11 +5,14 @@ Shapes: N predicted tokens, V vocabulary.
 
 from __future__ import annotations
 
-from fusion_core.context import FusionContext
+from collections.abc import Sequence
+
+from fusion_core.context import FusionContext, ResidualAlignment
 from torch import Tensor
 from torch.nn import functional
 
 from fusion_train.examples import Batch
+from fusion_train.learner import Learner, Pair
 from fusion_train.reading import Reader
 
 
@@ -25,3 +28,39 @@ def cross_entropy_sum(reader: Reader, batch: Batch, fusion: FusionContext | None
     """
     logits_NV = reader.backbone.logits(reader.hidden(batch, fusion))
     return functional.cross_entropy(logits_NV.float(), batch.targets_N, reduction="sum")
+
+
+class CrossEntropy:
+    """The token mean of the cross-entropy over an effective batch.
+
+    Args:
+        learner: what learns.
+        residual_alignment: weight of 1 − cos(stream after the addition, stream before it), the mean over sites and positions:
+            a contingency that keeps the stream near the frozen one.
+    """
+
+    name = "xe"
+    module = None
+
+    def __init__(self, learner: Learner, residual_alignment: float = 0.0) -> None:
+        self.learner = learner
+        self.residual_alignment = residual_alignment
+
+    def accumulate(self, pairs: Sequence[Pair], step: int) -> dict[str, float]:
+        """Add the gradients of an effective batch and return its loss and size."""
+        learner = self.learner
+        tokens = sum(len(learner.examples.tokens[clip][caption]) for clip, caption in pairs)
+        total = drift = 0.0
+        for part in learner.micro_batches(pairs):
+            batch = learner.collate(part)
+            context = learner.bind(batch)
+            watched = ResidualAlignment(context) if self.residual_alignment else None
+            loss = cross_entropy_sum(learner.reader, batch, watched or context) / tokens
+            total += float(loss.detach())
+            if watched is not None:
+                moved = watched.penalty() * (len(part) / len(pairs))
+                loss = loss + self.residual_alignment * moved
+                drift += float(moved.detach())
+            learner.backward(loss)
+        facts = {"loss": learner.total(total), "tokens": tokens, "clips": len(pairs)}
+        return facts | ({"residual_drift": learner.total(drift)} if self.residual_alignment else {})
