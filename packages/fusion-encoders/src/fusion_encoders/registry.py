@@ -1,7 +1,7 @@
 """Find an encoder by name: the ones of this package, and those that other packages announce as entry points.
 
-An encoder of ours is one file and one line in ``ENCODERS``. Another package adds one with an entry point in the group
-``fusion.encoders`` whose name is the encoder's and whose value is ``module:class``.
+An encoder of ours is one file and one line in ``ENCODERS`` (audio) or ``TEXT_ENCODERS``. Another package adds one with an
+entry point in the group ``fusion.encoders`` or ``fusion.text_encoders``: its name is the encoder's, its value ``module:class``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from fusion_core.errors import ConfigError
 from fusion_core.registry import LazyRegistry
 
 from fusion_encoders.base import FrozenEncoder
+from fusion_encoders.text import FrozenTextEncoder
 
 ENCODERS = LazyRegistry(
     "encoder",
@@ -23,19 +24,43 @@ ENCODERS = LazyRegistry(
     },
 )
 
+TEXT_ENCODERS = LazyRegistry(
+    "text encoder",
+    "fusion.text_encoders",
+    {
+        "hashed-words": "fusion_encoders.hashed_words:HashedWordsEncoder",
+        "minilm": "fusion_encoders.minilm:MiniLmEncoder",
+    },
+)
+
 
 def load_encoder(name: str, **options: Any) -> FrozenEncoder:
-    """Return the encoder of that name, made with its own options.
+    """Return the audio encoder of that name, made with its own options.
 
     Raises:
         ConfigError: there is no such encoder, or it has no such option.
         MissingAssetError: the encoder's weights or package are not installed.
     """
-    factory = ENCODERS.load(name)
+    encoder: FrozenEncoder = _make(ENCODERS, name, options)
+    return encoder
+
+
+def load_text_encoder(name: str, **options: Any) -> FrozenTextEncoder:
+    """Return the text encoder of that name, made with its own options.
+
+    Raises:
+        ConfigError: there is no such encoder, or it has no such option.
+        MissingAssetError: the encoder's weights or package are not installed.
+    """
+    encoder: FrozenTextEncoder = _make(TEXT_ENCODERS, name, options)
+    return encoder
+
+
+def _make(registry: LazyRegistry, name: str, options: dict[str, Any]) -> Any:
+    factory = registry.load(name)
     try:
         inspect.signature(factory).bind(**options)
     except TypeError as error:
         known = ", ".join(inspect.signature(factory).parameters) or "none"
-        raise ConfigError(f"encoder {name}: {error}; its options are: {known}") from error
-    encoder: FrozenEncoder = factory(**options)
-    return encoder
+        raise ConfigError(f"{registry.kind} {name}: {error}; its options are: {known}") from error
+    return factory(**options)
