@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fusion_cli import bench, caption, data, doctor, encode, evaluation, params, report, train
+from fusion_cli import align, bench, caption, data, doctor, encode, evaluation, params, report, train
 from fusion_cli.console import stderr
 
 EPILOGUE = (
@@ -49,6 +49,7 @@ def options(
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.command("encode")(encode.encode)
+app.command("align")(align.align)
 app.command("train")(train.train)
 app.command("caption")(caption.caption)
 app.add_typer(evaluation.app, name="eval")

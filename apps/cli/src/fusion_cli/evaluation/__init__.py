@@ -9,6 +9,7 @@ from fusion_cli.evaluation.compare import SeveralFiles, compare
 from fusion_cli.evaluation.document_frequency import document_frequency
 from fusion_cli.evaluation.rerank import rerank, tune_rerank
 from fusion_cli.evaluation.setup import setup
+from fusion_cli.evaluation.similarity import similarity
 
 app = typer.Typer(help="Score captions, compare systems, rerank candidates.", no_args_is_help=True)
 
@@ -22,5 +23,6 @@ app.command()(captions)
 app.command(cls=SeveralFiles)(compare)
 app.command()(rerank)
 app.command("tune-rerank")(tune_rerank)
+app.command()(similarity)
 app.command("document-frequency")(document_frequency)
 app.command()(setup)
