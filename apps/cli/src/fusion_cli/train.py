@@ -34,6 +34,14 @@ def train(
     bank: Annotated[
         Path | None, typer.Option("--bank", help="scenes: a folder of labelled recordings with manifest.csv.")
     ] = None,
+    scst: Annotated[
+        bool,
+        typer.Option("--scst", help="Go on with self-critical training from the best weights; its run is RUN/scst."),
+    ] = False,
+    keep: Annotated[int | None, typer.Option("--keep", help="Checkpoints that stay, the newest.", min=1)] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", help="Processes that share each step: one a GPU, or on CPUs.", min=1)
+    ] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest unfinished one.")
     ] = False,
@@ -54,6 +62,12 @@ def train(
         fusion train scenes --system additive --bank RECORDINGS --profile embedded --seed 1
 
         fusion train scenes --system additive --set schedule.steps=300 --dry-run
+
+        fusion train scenes --system additive --scst --set contrastive.weight=0.1
+
+        fusion train scenes --system additive --processes 2
+
+    On a cluster, accelerate launch -m fusion_cli train … does the same as --processes; a step has batch × accumulate clips.
     """
     from fusion_train.config import load_settings
     from fusion_train.experiment import Experiment, Request, latest_unfinished, new_run_folder, plan_as_dict
@@ -61,9 +75,15 @@ def train(
     overrides = list(changes or [])
     if bank is not None:
         overrides.append(f"dataset.bank={bank.resolve()}")
-    settings = load_settings(profile, overrides, seed)
+    overrides += ["scst.start=always"] if scst else []
+    overrides += [f"checkpoints_kept={keep}"] if keep is not None else []
+    settings = load_settings(profile, overrides, seed, system)
     if out is None:
         out = latest_unfinished(dataset, system) if resume else new_run_folder(dataset, system)
+    if processes > 1:
+        from fusion_cli.processes import run_in_processes
+
+        raise typer.Exit(run_in_processes(processes, out))
     request = Request(dataset, system, settings, out, root, resume, ("fusion", *sys.argv[1:]))
     experiment = Experiment(request, lambda sentence: stderr.print(f"[dim]▸[/dim] {sentence}", highlight=False))
     if dry_run:
@@ -73,8 +93,13 @@ def train(
         else:
             _print_plan(plan)
         return
-    experiment.run()
-    _print_results(out, as_json)
+    phases = experiment.run()
+    if not experiment.writes:
+        return
+    for phase in phases:
+        _print_results(
+            out if phase == "xe" else out / phase, as_json, "self-critical training" if phase == "scst" else None
+        )
 
 
 def _print_plan(plan: Plan) -> None:
@@ -92,7 +117,7 @@ def _print_plan(plan: Plan) -> None:
     )
 
 
-def _print_results(folder: Path, as_json: bool) -> None:
+def _print_results(folder: Path, as_json: bool, phase: str | None = None) -> None:
     """Draw the figure and print the table of a finished run."""
     from fusion_report.controls import control_rows, draw_controls
 
@@ -101,7 +126,7 @@ def _print_results(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(folder), "rows": [vars(row) for row in rows]})
         return
-    stdout.print(_results_table(rows))
+    stdout.print(_results_table(rows, f"Test captions after {phase}" if phase else "Test captions"))
     stdout.print("Intervals: 95% bootstrap over the clips.", style="dim")
     for what, place in (
         ("captions", folder / "predictions"),
@@ -115,12 +140,12 @@ def _print_results(folder: Path, as_json: bool) -> None:
     stdout.print(f"Caption your own files: fusion caption FILE… --ckpt {folder}", soft_wrap=True)
 
 
-def _results_table(rows: list[Any]) -> Any:
+def _results_table(rows: list[Any], title: str) -> Any:
     from rich import box
     from rich.table import Table
 
     columns = list(dict.fromkeys((row.metric_label, row.subset) for row in rows))
-    table = Table(title="Test captions", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("condition", no_wrap=True)
     for metric, subset in columns:
         table.add_column(f"{metric}\n{subset}", justify="right", no_wrap=True)

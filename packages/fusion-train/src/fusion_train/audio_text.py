@@ -48,7 +48,7 @@ class HeadsCard(Schema):
 
     schema_: Literal["fusion.similarity/1"] = Field(default="fusion.similarity/1", alias="schema")
     dataset: str = Field(min_length=1)
-    dataset_sha256: Sha256 = Field(description="Of the manifest and the references.")
+    dataset_sha256: Sha256 = Field(description="Of the manifest and the training references.")
     encoder: str = Field(min_length=1)
     encoder_sha256: Sha256 = Field(description="The audio encoder's fingerprint.")
     encoder_width: int = Field(ge=1)
@@ -115,9 +115,9 @@ class HeadsSimilarity(AudioTextSimilarity):
 
 
 def dataset_sha256(dataset: PreparedDataset) -> str:
-    """Return one hash for a dataset's clips and captions."""
-    references = {split: dataset.references(split).sha256() for split in ("train", "val", "test")}
-    return json_sha256({"manifest": dataset.card.manifest_sha256, "references": references})
+    """Return one hash for what heads learn from: a dataset's clips and its training captions; no other captions are read."""
+    training = dataset.references("train").sha256()
+    return json_sha256({"manifest": dataset.card.manifest_sha256, "references": training})
 
 
 def default_folder(dataset: PreparedDataset, encoder: FrozenEncoder, settings: HeadSettings | None = None) -> Path:

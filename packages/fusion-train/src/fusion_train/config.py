@@ -139,18 +139,25 @@ def profile_names() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_settings(profile: str, overrides: list[str] | None = None, seed: int | None = None) -> RunSettings:
+def load_settings(
+    profile: str, overrides: list[str] | None = None, seed: int | None = None, system: str | None = None
+) -> RunSettings:
     """Read a profile and apply ``key=value`` overrides, keys dotted, values in YAML.
+
+    A profile may have settings for single systems under ``by_system``, such as the learning rates that suit each.
 
     Args:
         profile: the name of a profile of the package, or the path of a YAML file.
         overrides: such as ``["schedule.steps=300", "system.sites=[8, 18]"]``.
         seed: the seed; None keeps the profile's.
+        system: the system whose own settings of the profile hold; None takes none.
 
     Raises:
         ConfigError: no such profile, an unknown key or a value of the wrong kind.
     """
     values = _read_profile(profile)
+    by_system = values.pop("by_system", None) or {}
+    _merge(values, by_system.get(system) or {})
     for override in overrides or []:
         _apply(values, override)
     if seed is not None:
@@ -180,6 +187,15 @@ def _read_profile(profile: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{profile}: a profile is a mapping of settings.")
     return values
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Put the changes into the values, section by section."""
+    for key, change in changes.items():
+        if isinstance(change, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], change)
+        else:
+            values[key] = change
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -122,6 +122,11 @@ class Experiment:
         self.settings = request.settings
         self._announce = announce
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes; known while it runs and after."""
+        return bool(self.accelerator.is_main_process)
+
     def plan(self) -> Plan:
         """Check every setting, build the model, and say what a run would do; nothing is prepared or trained.
 
@@ -165,7 +170,7 @@ class Experiment:
 
     def announce(self, sentence: str) -> None:
         """Say what begins, in the process that writes."""
-        if self.accelerator.is_main_process:
+        if self.writes:
             self._announce(sentence)
 
     def _lock(self) -> FileLock:

@@ -24,7 +24,7 @@ def similarity(
     encoder: Annotated[str, typer.Option(help="Audio encoder of the heads, where --heads is not given.")] = "aisfx",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")] = False,
 ) -> None:
-    """Say of each candidate how well it fits its clip, for fusion eval tune-rerank and rerank. References are not read.
+    """Say of each candidate how well it fits its clip, for fusion eval tune-rerank and rerank. Its references are not read.
 
     The heads come from fusion align. They judge captions in the language that they learned from: a reranker's weights are chosen
     on val, and what counts is the metrics of the reranked captions, never the similarity itself.
