@@ -154,7 +154,7 @@ def test_damaged_weights_and_other_encoders_are_refused(trained: HeadsSimilarity
     content = bytearray((folder / "heads.safetensors").read_bytes())
     content[-1] ^= 1
     (folder / "heads.safetensors").write_bytes(content)
-    with pytest.raises(DataError, match="is not the file that similarity.json names"):
+    with pytest.raises(DataError, match=r"is not the file that similarity\.json names"):
         load_similarity(folder)
 
 
@@ -237,7 +237,7 @@ HEADS = ("--set", "heads.text_encoder=hashed-words", "--set", "heads.epochs=4", 
 def test_align_then_similarity_on_the_command_line(
     fusion: Callable[..., int], cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    """Prepared from nothing with the tiny profile, twice; the captioned split's references are gone when candidates are judged."""
+    """Prepared from nothing with the tiny profile; the captioned split's references are gone when candidates are judged."""
     root, heads = tmp_path / "scenes", tmp_path / "heads"
     small = ("--set", "dataset.sample_rate=8000", "--set", "dataset.workers=1")
     align = ("align", "scenes", "--profile", "tiny", "--root", root, "--out", heads, *HEADS, *small)
