@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,7 +47,7 @@ def sanity(
 
     begin = time.perf_counter()
     settings = load_settings(profile, changes, seed, system)
-    wanted = {"clips": clips, "steps": steps, "loss": loss, "cider_d": cider_d}
+    wanted: dict[str, Any] = {"clips": clips, "steps": steps, "loss": loss, "cider_d": cider_d}
     plan = dataclasses.replace(
         plan_for(settings), **{name: value for name, value in wanted.items() if value is not None}
     )

@@ -53,6 +53,7 @@ class ContrastiveSettings(Settings):
     """The auxiliary contrastive loss (``objectives/contrastive.py``); weight 0 leaves it out."""
 
     weight: float = Field(0.0, ge=0)
+    text_encoder: str = Field("minilm", description="The frozen text encoder whose embeddings are the targets.")
     temperature: float = Field(0.07, gt=0)
 
 

@@ -26,6 +26,7 @@ from fusion_eval.schemas import Scores
 from safetensors.torch import load
 
 from fusion_train.alignment import align
+from fusion_train.audio_text import add_similarity, find_similarity
 from fusion_train.captioner import Captioner
 from fusion_train.card import RunFacts, write_run_card
 from fusion_train.checkpoint import list_checkpoints
@@ -320,11 +321,16 @@ class Experiment:
         captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
         examination = Examination(captioner, materials.cache.get, settings.decoding, settings.seed)
         run_id = self.request.folder.name
+        similarity = find_similarity(materials.dataset, materials.encoder)
         scores = {}
         for condition, captions in examination.captions(train.clips, val.clips, test.clips):
             predictions = to_predictions(test, self.request.system, run_id, condition, captions)
+            if condition == "audio" and similarity is not None:
+                predictions = add_similarity(predictions, similarity, materials.features_by_id(test))
             scores[condition] = score_and_write(folder, condition, predictions, test)
         predictions = to_predictions(val, self.request.system, run_id, "audio", examination.own_audio(val.clips))
+        if similarity is not None:
+            predictions = add_similarity(predictions, similarity, materials.features_by_id(val))
         score_and_write(folder, "val", predictions, val)
         write_atomic(folder / SUBSETS_FILE, json.dumps(_subsets(test), indent=1).encode())
         return scores

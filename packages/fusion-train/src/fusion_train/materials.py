@@ -17,7 +17,7 @@ from fusion_train.conditions import SplitData
 from fusion_train.config import RunSettings
 from fusion_train.datasets.base import PreparedDataset
 from fusion_train.datasets.registry import parse_options, prepare_dataset
-from fusion_train.examples import CaptionedClip
+from fusion_train.examples import CaptionedClip, FeatureLookup
 from fusion_train.model import build_backbone
 
 SPLITS = ("train", "val", "test")
@@ -40,6 +40,11 @@ class Materials:
     cache: FeatureCache
     backbone: Backbone
     splits: dict[str, SplitData]
+
+    def features_by_id(self, split: SplitData) -> FeatureLookup:
+        """Return a function that gives the frames of a split's clip by the clip's id."""
+        hashes = {clip.id: clip.sha256 for clip in split.clips}
+        return lambda clip: self.cache.get(hashes[clip])
 
 
 def gather_materials(

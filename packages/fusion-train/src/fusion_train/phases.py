@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fusion_encoders.registry import load_text_encoder
+from fusion_encoders.text import TextCache
+
 from fusion_train.config import RunSettings, ScheduleSettings
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer
@@ -41,10 +44,8 @@ def contrastive_addition(learner: Learner, settings: RunSettings) -> list[Object
     """
     if not settings.contrastive.weight:
         return []
-    from fusion_encoders.minilm import load_text_encoder
-
-    encoder = load_text_encoder()
-    return [Contrastive(learner, settings.contrastive, encoder.embed_text, encoder.width)]
+    texts = TextCache(load_text_encoder(settings.contrastive.text_encoder))
+    return [Contrastive(learner, settings.contrastive, texts.embed, texts.encoder.width)]
 
 
 def self_critical_phase(learner: Learner, evaluate: Evaluate, settings: RunSettings, folder: Path) -> Trainer:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -74,7 +75,8 @@ class SanityPlan:
         rate: factor of the profile's learning rates.
         words: how many words of a reference are learned; None for all.
         loss: the mean loss of the last steps must be below this, in nats a token.
-        cider_d: CIDEr-D of the clips must be above this; 10 is perfect (5 with two words).
+        cider_d: CIDEr-D of the clips must be above this; 10 is perfect (5 with two words). One caption for all clips, which is
+            all that a system can say that does not hear, reaches about a share of 1 / clips of that.
     """
 
     clips: int = 16
@@ -86,7 +88,7 @@ class SanityPlan:
 
 
 # The random backbone of the tests cannot speak and never becomes sure of a byte: two words are what it can be taught.
-TINY_PLAN = SanityPlan(clips=4, steps=200, rate=10.0, words=2, loss=2.5, cider_d=1.0)
+TINY_PLAN = SanityPlan(clips=4, steps=300, rate=10.0, words=2, loss=2.5, cider_d=3.0)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class _Gradients:
         for name, parameter in system.named_parameters():
             if parameter.requires_grad:
                 self.largest[name] = 0.0
-                handles.append(parameter.register_hook(self._recorder(name)))
+                register: Any = parameter.register_hook  # torch leaves it untyped
+                handles.append(register(self._recorder(name)))
         try:
             yield
         finally:
@@ -193,6 +196,8 @@ def _small(settings: RunSettings, plan: SanityPlan) -> RunSettings:
             "schedule": ScheduleSettings(steps=plan.steps, warmup=0.1),
             "evaluation": EvaluationSettings(every=plan.steps, patience=plan.steps),
             "checkpoint_every": plan.steps,
+            # The penalty would give gates a gradient where nothing else does.
+            "optimiser": settings.optimiser.model_copy(update={"gate_penalty": 0.0}),
         }
     )
 
@@ -236,10 +241,10 @@ def _learn_by_heart(
     system: FusionSystem, materials: Materials, settings: RunSettings, plan: SanityPlan, folder: Path
 ) -> list[Check]:
     backbone = materials.backbone
-    clips = [_with_one_reference(clip, plan.words) for clip in materials.splits["train"].clips[: plan.clips]]
+    clips = _with_one_reference(materials.splits["train"].clips[: plan.clips], plan.words)
     metric = CiderD([tokenize_all(clip.references) for clip in clips])
     if system.projector is None:
-        clips = [clips[0]] * plan.clips
+        clips = [clips[0]] * len(clips)
     examples = TrainingExamples(clips, backbone, system.prompt(backbone), materials.cache.get, settings.seed)
     fit_statistics(system, examples)
     greedy = DecodingSettings(beams=1, max_new_tokens=max(len(captions[0]) for captions in examples.tokens))
@@ -254,7 +259,7 @@ def _learn_by_heart(
     reader = make_reader(backbone, system, examples.prompt, settings)
     learner = Learner(backbone, system, examples, reader, accelerator, settings.batch)
     trainer = Trainer(learner, [CrossEntropy(learner)], evaluate, settings, folder, rate=plan.rate)
-    count = "1 clip" if system.projector is None else f"{plan.clips} clips"
+    count = "1 clip" if system.projector is None else f"{len(clips)} clips"
     names = (f"loss after {plan.steps} steps on {count}", f"CIDEr-D of {count}")
     bounds = (f"< {plan.loss:g}", f"> {plan.cider_d:g}")
     try:
@@ -269,9 +274,14 @@ def _learn_by_heart(
     ]
 
 
-def _with_one_reference(clip: CaptionedClip, words: int | None) -> CaptionedClip:
-    """Return a clip with its first reference alone, cut to some words."""
-    return CaptionedClip(clip.id, clip.sha256, (" ".join(clip.references[0].split()[:words]),))
+def _with_one_reference(clips: Sequence[CaptionedClip], words: int | None) -> list[CaptionedClip]:
+    """Return the clips with one reference each, cut to some words: the first that no clip before has."""
+    taken: dict[str, CaptionedClip] = {}
+    for clip in clips:
+        texts = [" ".join(reference.split()[:words]) for reference in clip.references]
+        text = next((text for text in texts if text not in taken), texts[0])
+        taken[text] = CaptionedClip(clip.id, clip.sha256, (text,))
+    return list(taken.values())
 
 
 @torch.no_grad()
