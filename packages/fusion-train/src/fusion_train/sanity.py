@@ -276,12 +276,13 @@ def _learn_by_heart(
 
 def _with_one_reference(clips: Sequence[CaptionedClip], words: int | None) -> list[CaptionedClip]:
     """Return the clips with one reference each, cut to some words: the first that no clip before has."""
-    taken: dict[str, CaptionedClip] = {}
+    found: list[CaptionedClip] = []
     for clip in clips:
         texts = [" ".join(reference.split()[:words]) for reference in clip.references]
+        taken = {one.references[0] for one in found}
         text = next((text for text in texts if text not in taken), texts[0])
-        taken[text] = CaptionedClip(clip.id, clip.sha256, (text,))
-    return list(taken.values())
+        found.append(CaptionedClip(clip.id, clip.sha256, (text,)))
+    return found
 
 
 @torch.no_grad()
