@@ -188,6 +188,7 @@ def test_a_loss_that_is_no_number_is_a_failed_check(broken):
     assert "not a number" in checks["CIDEr-D of 4 clips"].measured
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_5_where_a_check_fails(cache):
     command = [sys.executable, "-m", "fusion_cli", "sanity", "--profile", "tiny", "--steps", "2", "--json"]
     environment = {**os.environ, "FUSION_CACHE": str(cache), "OMP_NUM_THREADS": "1"}

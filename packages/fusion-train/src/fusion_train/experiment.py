@@ -194,14 +194,15 @@ class Experiment:
         folder = self.request.folder
         content = save_settings(self.request.system, self.request.dataset, self.settings)
         path = folder / SETTINGS_FILE
-        if path.is_file():
-            if not self.request.resume:
-                raise ConfigError(f"{folder} already holds a run; go on with --resume, or give another --out.")
-            if path.read_bytes() != content:
-                raise ConfigError(
-                    f"{path} differs from the settings asked for; leave out --set, or give another --out."
-                )
-        write_atomic(path, content)
+        if not path.is_file():
+            write_atomic(path, content)
+            return
+        if not self.request.resume:
+            raise ConfigError(f"{folder} already holds a run; go on with --resume, or give another --out.")
+        # A finished first phase may be followed by self-critical training that was not asked for at first.
+        free = {"scst"} if (folder / CARD_FILE).is_file() else set[str]()
+        if _settings_of(path.read_bytes(), free) != _settings_of(content, free):
+            raise ConfigError(f"{path} differs from the settings asked for; leave out --set, or give another --out.")
 
     def _goes_on(self, folder: Path) -> bool:
         """Say whether self-critical training follows."""
@@ -334,6 +335,13 @@ class Experiment:
         score_and_write(folder, "val", predictions, val)
         write_atomic(folder / SUBSETS_FILE, json.dumps(_subsets(test), indent=1).encode())
         return scores
+
+
+def _settings_of(content: bytes, free: set[str]) -> dict[str, Any]:
+    """Return what ``settings.json`` says, without the sections that may differ."""
+    found: dict[str, Any] = json.loads(content)
+    kept = {name: section for name, section in found["settings"].items() if name not in free}
+    return {**found, "settings": kept}
 
 
 def _subsets(split: SplitData) -> dict[str, list[str]]:
