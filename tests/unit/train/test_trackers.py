@@ -114,6 +114,23 @@ def test_a_missing_or_misspelt_tracker_is_named_with_the_mend(tmp_path, monkeypa
         Trackers(["trackio"], tmp_path, "run", SETTINGS)
 
 
+def test_a_tracker_that_does_not_start_is_one_sentence(recorder, tmp_path, monkeypatch):
+    def refuse() -> None:
+        raise RuntimeError("no key\nlong explanation")
+
+    monkeypatch.setattr(recorder, "start", refuse)
+    with pytest.raises(ConfigError, match=r"did not start \(no key\); WANDB_MODE=offline"):
+        Trackers(["wandb"], tmp_path, "run", SETTINGS)
+
+
+def test_what_a_tracker_prints_does_not_mix_with_results(recorder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recorder, "start", lambda: print("started"))
+    monkeypatch.setattr(recorder, "finish", lambda: print("finished"))
+    Trackers(["trackio"], tmp_path, "run", SETTINGS).finish()
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "started\nfinished\n")
+
+
 @pytest.mark.parametrize("killed", [3, 6])
 def test_tensorboard_holds_each_step_once(tmp_path, killed):
     pytest.importorskip("tensorboard")

@@ -8,9 +8,11 @@ of one point in a view and never a step twice.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",),
 
 
 class Trackers:
-    """Gives the values of a run to the trackers that were asked for; none for no names.
+    """Gives the values of a run to the trackers that were asked for; none for no names. Make the run's ``Accelerator`` first.
 
     Args:
         names: ``tensorboard``, ``wandb`` or ``trackio``.
@@ -36,7 +38,7 @@ class Trackers:
         main: whether this process speaks for the run; the others of a distributed run track nothing.
 
     Raises:
-        ConfigError: there is no such tracker.
+        ConfigError: there is no such tracker, or it does not start.
         MissingAssetError: its package is not installed.
     """
 
@@ -50,7 +52,7 @@ class Trackers:
         self._marks: dict[str, dict[str, int]] = self._read_marks()
         self._trackers = {name: _make(name, folder, run_id) for name in wanted} if main else {}
         for name, tracker in self._trackers.items():
-            tracker.start()
+            _start(name, tracker)
             if name not in self._marks:
                 self._marks[name] = {}
                 tracker.store_init_configuration({key: _plain(value) for key, value in flatten(settings)})
@@ -72,7 +74,8 @@ class Trackers:
     def finish(self) -> None:
         """Let the trackers write what they hold and close them; call it also where training stops by an error."""
         for tracker in self._trackers.values():
-            tracker.finish()
+            with contextlib.redirect_stdout(sys.stderr):
+                tracker.finish()
         self._trackers = {}
 
     def _read_marks(self) -> dict[str, dict[str, int]]:
@@ -80,6 +83,16 @@ class Trackers:
             return {}
         marks: dict[str, dict[str, int]] = json.loads(self._path.read_text(encoding="utf-8"))
         return marks
+
+
+def _start(name: str, tracker: Any) -> None:
+    """Start a tracker; what it says goes to the error stream, as results alone go to the output stream."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            tracker.start()
+    except Exception as error:
+        hint = "; WANDB_MODE=offline keeps it on this machine" if name == "wandb" else ""
+        raise ConfigError(f"The tracker {name!r} did not start ({str(error).splitlines()[0]}){hint}.") from error
 
 
 def require_tracker(name: str) -> None:
