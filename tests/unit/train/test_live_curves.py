@@ -44,17 +44,25 @@ def test_a_rising_curve_never_falls(values, scale, shift):
 
 
 EVENTS = [
-    {"event": "step", "loss": 2.0, "gates": {"12": 0.3, "24": 0.3}},
-    {"event": "step", "loss": 1.0, "gates": {"12": 0.4, "24": 0.2}},
-    {"event": "evaluated", "cider_d": 0.55},
-    {"event": "resumed", "step": 2},
+    {"event": "step", "step": 1, "loss": 2.0, "gates": {"12": 0.3, "24": 0.3}},
+    {"event": "step", "step": 2, "loss": 9.0, "gates": {"12": 0.9, "24": 0.9}},
+    {"event": "resumed", "step": 1},
+    {"event": "step", "step": 2, "loss": 1.0, "gates": {"12": 0.4, "24": 0.2}},
+    {"event": "evaluated", "step": 2, "cider_d": 0.55},
 ]
 
 
-def test_curves_are_those_of_the_events():
-    curves = LiveCurves(EVENTS)
-    curves.add("step", {"loss": 0.5, "reward": 0.7, "gates": {}})
-    assert curves.curves == {
+def curves_of_events() -> LiveCurves:
+    curves = LiveCurves()
+    for event in EVENTS:
+        curves.add(event["event"], event)
+    return curves
+
+
+def test_curves_are_those_of_the_events_and_a_step_done_again_replaces_the_first():
+    curves = curves_of_events()
+    curves.add("step", {"step": 3, "loss": 0.5, "reward": 0.7, "gates": {}})
+    assert {name: list(points.values()) for name, points in curves.curves.items()} == {
         "loss": [2.0, 1.0, 0.5],
         "α12": [0.3, 0.4],
         "α24": [0.3, 0.2],
@@ -64,7 +72,7 @@ def test_curves_are_those_of_the_events():
 
 
 def test_the_bar_shows_them_below_itself_and_is_silent_elsewhere():
-    bar = TrainingProgress(LiveCurves(EVENTS))
+    bar = TrainingProgress(curves_of_events())
     assert bar.disable
     bar.add_task("train", total=9, completed=2, status="lr 1e-3")
     console = Console(file=io.StringIO(), width=100)

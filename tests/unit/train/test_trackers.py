@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from fusion_core.errors import ConfigError, MissingAssetError
+from fusion_core.journal import Journal
 from fusion_train import trackers
-from fusion_train.trackers import Trackers
+from fusion_train.live_curves import LiveCurves
+from fusion_train.trackers import Trackers, ViewedJournal
 
 SETTINGS = {"seed": 0, "schedule": {"steps": 9}, "system": {"sites": [3, 6]}, "bank": None}
 
@@ -112,6 +114,21 @@ def test_a_missing_or_misspelt_tracker_is_named_with_the_mend(tmp_path, monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingAssetError, match=r"pip install 'fusion-train\[trackio\]'"):
         Trackers(["trackio"], tmp_path, "run", SETTINGS)
+
+
+def test_a_journal_with_views_feeds_curves_and_trackers_and_remembers_its_own_lines(recorder, tmp_path):
+    path = tmp_path / "log.jsonl"
+    Journal(path).write("step", step=1, loss=3.0, gates={"3": 0.1})
+    curves = LiveCurves()
+    journal = ViewedJournal(path, curves, Trackers(["wandb"], tmp_path, "run", SETTINGS))
+    journal.write("step", step=2, loss=2.0, gates={"3": 0.2})
+    journal.write("evaluated", step=2, cider_d=0.4, stopped_early=False)
+    journal.write("contingency", step=2, rollbacks=1)
+    journal.close()
+    assert curves.curves == {"loss": {1: 3.0, 2: 2.0}, "α3": {1: 0.1, 2: 0.2}, "val CIDEr-D": {2: 0.4}}
+    assert recorder.points == [("loss", 2, 2.0), ("gates/3", 2, 0.2), ("cider_d", 2, 0.4)]
+    assert [event["event"] for event in journal.read()] == ["step", "step", "evaluated", "contingency"]
+    assert recorder.finished == 1
 
 
 def test_a_tracker_that_does_not_start_is_one_sentence(recorder, tmp_path, monkeypatch):

@@ -49,33 +49,33 @@ class LiveCurves:
     """The curves of a run, as it logs its events; a rich renderable.
 
     Args:
-        events: what the run has logged already, where it is taken up again.
         width: blocks of a curve.
     """
 
-    def __init__(self, events: Iterable[Mapping[str, Any]] = (), width: int = 40) -> None:
+    def __init__(self, width: int = 40) -> None:
         self.width = width
-        self.curves: dict[str, list[float]] = {}
-        for event in events:
-            self.add(event["event"], event)
+        self.curves: dict[str, dict[int, float]] = {}
 
     def add(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Take in an event of the log: ``step`` has loss, gates and reward, ``evaluated`` the CIDEr-D of val."""
+        """Take in an event of the log: ``step`` has loss, gates and reward, ``evaluated`` the CIDEr-D of val.
+
+        A step that is done again replaces what it was.
+        """
+        named: dict[str, float] = {}
         if event == "step":
             named = {name: fields[name] for name in ("loss", "reward") if name in fields}
             gates = fields.get("gates", {})
             named |= {f"α{site}": gates[site] for site in list(gates)[:MOST_GATES]}
         elif event == "evaluated":
-            named = {"val CIDEr-D": fields["cider_d"]} if "cider_d" in fields else {}
-        else:
-            return
+            named = {"val CIDEr-D": fields["cider_d"]}
         for name, value in named.items():
-            self.curves.setdefault(name, []).append(float(value))
+            self.curves.setdefault(name, {})[int(fields["step"])] = float(value)
 
     def __rich__(self) -> RenderableType:
         """Return a table: name, curve, newest value."""
         table = Table.grid(padding=(0, 1))
-        for name, values in self.curves.items():
+        for name, points in self.curves.items():
+            values = [points[step] for step in sorted(points)]
             line = Text(sparkline(values, self.width), style="cyan", no_wrap=True)
             table.add_row(Text(name, style="dim"), line, f"{values[-1]:.3f}")
         return table

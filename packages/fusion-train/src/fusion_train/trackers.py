@@ -19,6 +19,9 @@ from typing import Any
 
 from fusion_core.errors import ConfigError, MissingAssetError
 from fusion_core.files import write_atomic
+from fusion_core.journal import Journal
+
+from fusion_train.live_curves import LiveCurves
 
 PROJECT = "fusion"
 FOLDER = "trackers"
@@ -59,7 +62,7 @@ class Trackers:
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Give the numbers among ``values`` to each tracker, nested ones as ``outer/inner``; what it has already is left out."""
-        numbers = {key: float(value) for key, value in flatten(values) if isinstance(value, int | float)}
+        numbers = {key: float(value) for key, value in flatten(values) if _is_number(value)}
         fresh = {}
         for name in self._trackers:
             marks = self._marks[name]
@@ -83,6 +86,34 @@ class Trackers:
             return {}
         marks: dict[str, dict[str, int]] = json.loads(self._path.read_text(encoding="utf-8"))
         return marks
+
+
+class ViewedJournal(Journal):
+    """The log of a training, whose events also reach the curves in the terminal and the trackers.
+
+    Args:
+        path: the JSON-lines file; what it holds already is shown again in the curves.
+        curves: what the terminal shows.
+        trackers: where values of steps and evaluations go.
+    """
+
+    def __init__(self, path: Path, curves: LiveCurves, trackers: Trackers) -> None:
+        super().__init__(path)
+        self.curves = curves
+        self.trackers = trackers
+        for event in self.read():
+            curves.add(event["event"], event)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event; what it says of a step goes to the views."""
+        super().write(event, **fields)
+        self.curves.add(event, fields)
+        if event in ("step", "evaluated"):
+            self.trackers.log({key: value for key, value in fields.items() if key != "step"}, int(fields["step"]))
+
+    def close(self) -> None:
+        """Finish the trackers; the log itself needs no closing."""
+        self.trackers.finish()
 
 
 def _start(name: str, tracker: Any) -> None:
@@ -118,6 +149,10 @@ def flatten(values: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, A
             yield from flatten(value, path)
         else:
             yield path, value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:
