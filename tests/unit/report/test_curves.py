@@ -51,10 +51,10 @@ def test_steps_done_twice_count_as_they_were_done_last_and_the_rest_is_marked(tm
         step(4, 2.0),
         {"event": "contingency", "step": 4, "action": "halved learning rates"},
         step(5, float("nan")),
-        step(6, 1.0, reward=0.5, baseline=0.4, entropy=1.5, kl=0.01),
+        step(6, 1.0, reward=0.5, baseline=0.4, entropy=1.5, divergence=0.01),
     )
     (run,) = read_curves([log])
-    assert run.series["loss"]["loss"] == {1: 3.0, 2: 3.0, 3: 3.0, 4: 2.0, 5: 3.0, 6: 1.0}
+    assert run.series["loss"]["loss"] == {1: 3.0, 2: 3.0, 3: 3.0, 4: 2.0, 6: 1.0}
     assert run.state == "open"
     assert [(mark.step, mark.text) for mark in run.marks] == [
         (0, "xe"),
@@ -63,8 +63,31 @@ def test_steps_done_twice_count_as_they_were_done_last_and_the_rest_is_marked(tm
         (5, "loss is no number"),
     ]
     assert run.series["reward"] == {"reward": {6: 0.5}, "baseline": {6: 0.4}}
-    assert run.as_dict()["series"]["kl"] == {"kl": [[6, 0.01]]}
+    assert run.as_dict()["series"]["divergence"] == {"divergence": [[6, 0.01]]}
     json.dumps(run.as_dict(), allow_nan=False)
+
+
+def test_what_is_done_again_is_forgotten_at_once(tmp_path):
+    """A run that started again with fewer tokens shows nothing of its first attempt, and a rollback nothing after its step."""
+    attempt = [step(1, 9.0), step(2, 9.0), evaluated(2, 0.1)]
+    again = {"event": "contingency", "action": "fewer tokens", "trigger": "no number"}
+    (run,) = read_curves([write_log(tmp_path / "a", *attempt, again, step(1, 3.0))])
+    assert (run.step, run.series["loss"]["loss"], run.best) == (1, {1: 3.0}, None)
+    assert [(mark.step, mark.text) for mark in run.marks] == [(0, "contingency: fewer tokens")]
+    back = {"event": "contingency", "step": 1, "action": "rollback"}
+    (run,) = read_curves([write_log(tmp_path / "b", *attempt, back)])
+    assert (run.step, run.series["loss"]["loss"], run.best) == (1, {1: 9.0}, None)
+
+
+def test_self_critical_training_begins_with_the_score_of_its_start(tmp_path):
+    events = ({"event": "started", "cider_d": 0.5}, step(1, -0.1, reward=0.4, divergence=0.0), evaluated(1, 0.6))
+    (run,) = read_curves([write_log(tmp_path / "run" / "scst", *events)])
+    assert run.run == "run/scst"
+    assert run.series["cider_d"]["val CIDEr-D"] == {0: 0.5, 1: 0.6}
+    draw_curves([run], tmp_path / "curves")
+    svg = (tmp_path / "curves.svg").read_text()
+    assert "reward of the samples" in svg
+    assert "KL" not in svg
 
 
 def test_a_finished_run_says_so_and_equal_names_are_told_apart(tmp_path):
@@ -100,7 +123,7 @@ def test_the_figure_has_a_panel_for_what_was_logged_and_marks(tmp_path):
     assert png.read_bytes().startswith(b"\x89PNG")
     svg = (tmp_path / "report" / "curves.svg").read_text()
     for text in (
-        "loss, nats a token",
+        "loss (faint: each step)",
         "val CIDEr-D",
         "gate by site",
         "learning rate",

@@ -19,7 +19,15 @@ MOST_POINTS = 30  # steps of a curve whose points are drawn
 COLUMNS = 2
 _SIZE = {"width": 380, "height": 170}
 _SYMBOL: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2.5}
-_NOISY = ("loss", "reward", "entropy", "kl")  # shown as a moving average, each step faint
+_NOISY = (
+    "loss",
+    "contrastive",
+    "reward",
+    "length",
+    "entropy",
+    "divergence",
+    "residual_drift",
+)  # shown as a moving average, each step faint
 
 
 def draw_curves(runs: Sequence[RunCurves], stem: Path) -> Path:
@@ -27,7 +35,7 @@ def draw_curves(runs: Sequence[RunCurves], stem: Path) -> Path:
 
     Colour tells the series of one run apart; of several runs it tells the runs apart, and dashes the series.
     """
-    present = [panel for panel in PANELS if any(run.series.get(panel) for run in runs)]
+    present = [panel for panel in PANELS if any(_is_drawn(run, panel) for run in runs)]
     panels = [_panel(runs, panel, named=panel == present[0]) for panel in present]
     chart = (
         altair.concat(*panels, columns=COLUMNS, spacing={"row": 18, "column": 30})
@@ -42,6 +50,12 @@ def draw_curves(runs: Sequence[RunCurves], stem: Path) -> Path:
     chart.save(str(png), scale_factor=2)
     chart.save(str(stem.with_suffix(".svg")))
     return png
+
+
+def _is_drawn(run: RunCurves, panel: str) -> bool:
+    """Say whether there is something to see; a divergence that is not computed is logged as 0."""
+    values = [value for points in run.series.get(panel, {}).values() for value in points.values()]
+    return any(values) if panel == "divergence" else bool(values)
 
 
 def _panel(runs: Sequence[RunCurves], panel: str, named: bool) -> Any:

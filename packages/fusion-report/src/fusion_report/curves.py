@@ -1,6 +1,6 @@
 """The curves of runs, finished or not, from their logs alone (``log.jsonl``): loss, val CIDEr-D, gates, rates, rewards.
 
-A log is read as far as it is written. Where a run was taken up again or rolled back, steps were done twice: the later ones count.
+A log is read as far as it is written. Where a run was taken up again or rolled back, steps are done twice: the later ones count.
 """
 
 from __future__ import annotations
@@ -18,28 +18,37 @@ LOG_FILE = "log.jsonl"
 Points = dict[int, float]
 
 PANELS = {
-    "loss": "loss, nats a token",
+    "loss": "loss",
     "cider_d": "val CIDEr-D",
+    "contrastive": "contrastive loss",
     "gates": "gate by site",
     "addition_ratio": "addition over stream, by site",
     "learning_rates": "learning rate",
     "reward": "reward of the samples",
-    "entropy": "entropy, nats a token",
-    "kl": "KL to the start, nats a token",
+    "length": "length of the samples, tokens",
+    "entropy": "entropy, nats a caption",
+    "divergence": "KL to the start, nats a caption",
+    "residual_drift": "residual drift, 1 - cos",
 }
 # Where the values of an event go: key of the event -> (panel, series). Nested values have a series a key.
 _OF_STEPS = {
     "loss": ("loss", "loss"),
+    "contrastive": ("contrastive", "contrastive"),
     "gates": ("gates", None),
     "learning_rates": ("learning_rates", None),
     "reward": ("reward", "reward"),
     "baseline": ("reward", "baseline"),
+    "length": ("length", "length"),
     "entropy": ("entropy", "entropy"),
-    "kl": ("kl", "kl"),
+    "divergence": ("divergence", "divergence"),
+    "kl": ("divergence", "divergence"),
+    "residual_drift": ("residual_drift", "residual drift"),
 }
 _OF_EVALUATIONS = {"cider_d": ("cider_d", "val CIDEr-D"), "addition_ratio": ("addition_ratio", None)}
-_SOURCES = {"step": _OF_STEPS, "evaluated": _OF_EVALUATIONS}
+# ``started`` is the score of the weights that self-critical training begins with, at step 0.
+_SOURCES = {"step": _OF_STEPS, "evaluated": _OF_EVALUATIONS, "started": _OF_EVALUATIONS}
 _STAGES = {"prepared", "encoded", "aligned", "trained", "finished"}
+_TAKEN_BACK = {"resumed", "contingency"}  # what was done after their step is done again; without one, all of it
 _WORDS = ("phase", "name", "kind", "action", "trigger", "reason")  # what says more of an event, the first that it has
 
 
@@ -124,17 +133,19 @@ def _read_run(path: Path) -> RunCurves:
     log = path if path.is_file() else path / LOG_FILE
     if not log.is_file():
         raise DataError(f"{path}: no {LOG_FILE} here; give the folder of a run of fusion train.")
-    run = RunCurves(_folder(path).name)
+    place = _folder(path)
+    run = RunCurves("/".join(place.parts[-2:]) if place.name == "scst" else place.name)
     for event in _events(log):
         name, step = str(event.get("event", "")), event.get("step")
         if name in _SOURCES:
-            _take_in(run, int(event["step"]), event, _SOURCES[name])
-        elif name not in _STAGES and isinstance(step, int):
-            run.marks.append(Mark(step, name, _say(name, event)))
+            _take_in(run, int(event.get("step", 0)), event, _SOURCES[name])
+        elif name in _TAKEN_BACK or (name not in _STAGES and isinstance(step, int)):
+            run.marks.append(Mark(step or 0, name, _say(name, event)))
         if name in ("trained", "finished"):
             run.state = name
-        elif name == "resumed":
+        elif name in _TAKEN_BACK:
             run.state = "open"
+            _forget(run, after=step or 0)
     if not run.step:
         raise DataError(f"{log} has no step yet; wait until training has begun.")
     return run
@@ -162,6 +173,14 @@ def _take_in(run: RunCurves, step: int, event: Mapping[str, Any], places: Mappin
                 points[step] = float(number)
             else:
                 run.marks.append(Mark(step, "not a number", f"{key} is no number"))
+
+
+def _forget(run: RunCurves, after: int) -> None:
+    """Leave out what was logged after a step: it is done again."""
+    run.step = min(run.step, after)
+    for series in run.series.values():
+        for name, points in series.items():
+            series[name] = {step: value for step, value in points.items() if step <= after}
 
 
 def _say(name: str, event: Mapping[str, Any]) -> str:
