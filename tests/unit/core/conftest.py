@@ -30,7 +30,10 @@ ADDITIVE = [
 ]
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"additive-{'-'.join(kind.values())}": ("additive", kind) for kind in ADDITIVE},
+    "additive-peak": ("additive", {"adapter": "modulated", "peak": True}),
+    "additive-answer-alone": ("additive", {"hears": "answer", "peak": True}),
     "concat": ("concat", {"width": 10}),
+    "concat-peak": ("concat", {"width": 10, "peak": True}),
     "concat-both-static": ("concat", {"width": 10, "placement": "both", "mixing": "static"}),
     "cross-attention": ("cross-attention", {"width": 4}),
     "cross-attention-heads": ("cross-attention", {"width": 6, "heads": 3, "sites": [2, 5]}),
