@@ -42,6 +42,9 @@ def train(
     processes: Annotated[
         int, typer.Option("--processes", help="Processes that share each step: one a GPU, or on CPUs.", min=1)
     ] = 1,
+    track: Annotated[
+        list[str] | None, typer.Option("--track", help="Show the run in tensorboard, wandb or trackio too; repeatable.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest unfinished one.")
     ] = False,
@@ -84,7 +87,7 @@ def train(
         from fusion_cli.processes import run_in_processes
 
         raise typer.Exit(run_in_processes(processes, out))
-    request = Request(dataset, system, settings, out, root, resume, ("fusion", *sys.argv[1:]))
+    request = Request(dataset, system, settings, out, root, resume, ("fusion", *sys.argv[1:]), tuple(track or ()))
     experiment = Experiment(request, lambda sentence: stderr.print(f"[dim]▸[/dim] {sentence}", highlight=False))
     if dry_run:
         plan = experiment.plan()

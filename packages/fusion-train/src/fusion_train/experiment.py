@@ -45,6 +45,7 @@ from fusion_train.phases import contrastive_addition, cross_entropy_phase, self_
 from fusion_train.reading import make_reader
 from fusion_train.statistics import fit_statistics
 from fusion_train.stopping import Diverged
+from fusion_train.trackers import require_tracker
 from fusion_train.validation import make_validation
 
 CARD_FILE = "run_card.json"
@@ -65,6 +66,7 @@ class Request:
         root: where the dataset is or will be prepared; None for the default.
         resume: go on with what is in ``folder``.
         command: the command line, for the run card.
+        trackers: where the log's values go beside the log.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class Request:
     root: Path | None = None
     resume: bool = False
     command: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ class Experiment:
             Interrupted: the run was stopped; its state is saved.
             Diverged: training diverged, and no contingency helped.
         """
+        for name in self.request.trackers:
+            require_tracker(name)
         self.accelerator = Accelerator(cpu=default_device().type == "cpu")
         folder = self.request.folder
         with ExitStack() as stack:
@@ -232,7 +237,7 @@ class Experiment:
             return {}
         additions = contrastive_addition(self.learner, settings)
         evaluate = self._validation(materials, settings)
-        trainer = cross_entropy_phase(self.learner, evaluate, settings, folder, additions)
+        trainer = cross_entropy_phase(self.learner, evaluate, settings, folder, additions, self.request.trackers)
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"train: taken up again at step {trainer.resume()}")
         else:
@@ -249,7 +254,8 @@ class Experiment:
         settings = fewer_tokens(self.settings, self.request.folder)
         if self.accelerator.is_main_process:
             write_atomic(folder / SETTINGS_FILE, save_settings(self.request.system, self.request.dataset, settings))
-        trainer = self_critical_phase(self.learner, self._validation(materials, settings), settings, folder)
+        evaluate = self._validation(materials, settings)
+        trainer = self_critical_phase(self.learner, evaluate, settings, folder, self.request.trackers)
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"self-critical training: taken up again at step {trainer.resume()}")
         else:

@@ -17,18 +17,17 @@ import torch
 from accelerate import Accelerator
 from fusion_core.context import AdditionMeter
 from fusion_core.files import write_atomic
-from fusion_core.journal import Journal
-from fusion_core.progress import progress_bar
-from rich.progress import TextColumn
 from safetensors.torch import load
 
 from fusion_train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from fusion_train.config import RunSettings, ScheduleSettings
 from fusion_train.learner import Learner, Pair
+from fusion_train.live_curves import LiveCurves, TrainingProgress
 from fusion_train.objectives.base import Objective
 from fusion_train.optim import make_optimiser, make_schedule
 from fusion_train.reading import heard_from
 from fusion_train.stopping import Diverged, Interrupted, stop_requested
+from fusion_train.trackers import Trackers, ViewedJournal
 
 BEST_FILE = "best.safetensors"
 
@@ -77,6 +76,7 @@ class Trainer:
         folder: the run directory.
         schedule: the steps of this training; by default those of the settings.
         rate: factor of all learning rates.
+        trackers: where the log's values go beside the log, such as ``tensorboard``.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Trainer:
         folder: Path,
         schedule: ScheduleSettings | None = None,
         rate: float = 1.0,
+        trackers: Sequence[str] = (),
     ) -> None:
         self.learner = learner
         self.system = learner.system
@@ -97,7 +98,9 @@ class Trainer:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.accelerator = learner.accelerator
-        self.journal = Journal(folder / journal_name(self.accelerator))
+        self.curves = LiveCurves()
+        views = Trackers(trackers, folder, folder.name, settings.model_dump(mode="json"), main=self.is_main)
+        self.journal = ViewedJournal(folder / journal_name(self.accelerator), self.curves, views)
         own = {objective.name: objective.module for objective in self.objectives}
         self.modules = {"system": self.system, **{name: module for name, module in own.items() if module is not None}}
         self.timetable = schedule or settings.schedule
@@ -132,7 +135,16 @@ class Trainer:
         if not list_checkpoints(self.checkpoints):
             self._save()  # what a contingency can go back to before the first checkpoint is due
         self._prepare()
-        with stop_requested() as stop, progress_bar(TextColumn("{task.fields[status]}")) as bar:
+        try:
+            self._run()
+        finally:
+            self.journal.close()
+        self._finish()
+        return self.progress
+
+    def _run(self) -> None:
+        """Do the steps that are left, with the bar and the curves of the run in the terminal."""
+        with stop_requested() as stop, TrainingProgress(self.curves) as bar:
             task = bar.add_task("train", total=self.timetable.steps, completed=self.progress.step, status="")
             for pairs in self._remaining():
                 started = time.perf_counter()
@@ -149,8 +161,6 @@ class Trainer:
                 if self._asked_to_stop(stop.is_set()) and self.progress.step < self.timetable.steps:
                     self._save()
                     raise Interrupted(f"Stopped at step {self.progress.step}; go on with --resume --out {self.folder}.")
-        self._finish()
-        return self.progress
 
     def _finish(self) -> None:
         """Load the best weights and measure what they add."""

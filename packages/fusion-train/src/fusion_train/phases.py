@@ -20,7 +20,12 @@ Evaluate = Callable[[], float]
 
 
 def cross_entropy_phase(
-    learner: Learner, evaluate: Evaluate, settings: RunSettings, folder: Path, additions: Sequence[Objective] = ()
+    learner: Learner,
+    evaluate: Evaluate,
+    settings: RunSettings,
+    folder: Path,
+    additions: Sequence[Objective] = (),
+    trackers: Sequence[str] = (),
 ) -> Trainer:
     """Return the trainer of the first phase.
 
@@ -30,9 +35,10 @@ def cross_entropy_phase(
         settings: the run's settings.
         folder: the run directory.
         additions: further losses, such as the contrastive one.
+        trackers: where the log's values go too.
     """
     objective = CrossEntropy(learner, settings.optimiser.residual_alignment)
-    return Trainer(learner, [objective, *additions], evaluate, settings, folder)
+    return Trainer(learner, [objective, *additions], evaluate, settings, folder, trackers=trackers)
 
 
 def contrastive_addition(learner: Learner, settings: RunSettings) -> list[Objective]:
@@ -48,9 +54,11 @@ def contrastive_addition(learner: Learner, settings: RunSettings) -> list[Object
     return [Contrastive(learner, settings.contrastive, texts.embed, texts.encoder.width)]
 
 
-def self_critical_phase(learner: Learner, evaluate: Evaluate, settings: RunSettings, folder: Path) -> Trainer:
+def self_critical_phase(
+    learner: Learner, evaluate: Evaluate, settings: RunSettings, folder: Path, trackers: Sequence[str] = ()
+) -> Trainer:
     """Return the trainer of the second phase; the learner's system holds the best weights of the first."""
     scst = settings.scst
     objective = SelfCritical(learner, scst, settings.decoding.max_new_tokens, settings.seed)
     schedule = ScheduleSettings(steps=scst.steps, warmup=scst.warmup)
-    return Trainer(learner, [objective], evaluate, settings, folder, schedule, scst.rate)
+    return Trainer(learner, [objective], evaluate, settings, folder, schedule, scst.rate, trackers)
