@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -144,7 +144,7 @@ class _Side:
 
 def measure_steps(
     backbone: Backbone,
-    names: Sequence[str],
+    systems: Mapping[str, RunSettings],
     settings: RunSettings,
     encoder_width: int,
     shape: StepShape,
@@ -155,8 +155,8 @@ def measure_steps(
 
     Args:
         backbone: the frozen model, on its device; it is given back untouched.
-        names: systems, built as a run of these settings would build them.
-        settings: a profile; its reference says where the first site is, and whether the prompt is heard.
+        systems: each system's settings; it is built as a run of these would build it.
+        settings: those of the bare side; their reference says where the first site is, and whether the prompt is heard.
         encoder_width: A.
         shape: what is timed.
         repeats: steps of each side; twenty times as many tokens are decoded.
@@ -166,12 +166,12 @@ def measure_steps(
         ConfigError: there is no such system.
     """
     sides = {BARE: _Side(backbone, None, settings, shape)}
-    for name in names:
-        system = build_system(name, settings, backbone, encoder_width)
+    for name, own in systems.items():
+        system = build_system(name, own, backbone, encoder_width)
         if system.first_site:
-            sides[name + PREFIXED] = _Side(backbone, system, settings, shape, prefix_root)
+            sides[name + PREFIXED] = _Side(backbone, system, own, shape, prefix_root)
         system.detach()
-        sides[name] = _Side(backbone, system, settings, shape)
+        sides[name] = _Side(backbone, system, own, shape)
     batches = {name: _batch(side, encoder_width) for name, side in sides.items()}
     for name, side in sides.items():
         side.reader.prepare(batches[name].ids_BS[:, len(side.prompt.ids) :].tolist())

@@ -40,10 +40,10 @@ def training(
 
     settings = load_settings(profile, setting)
     backbone = build_backbone(settings)
-    names = system or SYSTEMS.names()
+    systems = {name: load_settings(profile, setting, system=name) for name in system or SYSTEMS.names()}
     with tempfile.TemporaryDirectory() as folder:
         costs = measure_steps(
-            backbone, names, settings, AISFX_WIDTH, StepShape(clips=clips), repeats, prefix_root=Path(folder)
+            backbone, systems, settings, AISFX_WIDTH, StepShape(clips=clips), repeats, prefix_root=Path(folder)
         )
     bare = costs[BARE]
     rows = [
