@@ -16,7 +16,13 @@ def test_every_side_is_timed_and_the_backbone_comes_back_untouched(tmp_path):
     before = {name: value.clone() for name, value in backbone.model.state_dict().items()}
     settings = load_settings("tiny")
     costs = measure_steps(
-        backbone, ["additive", "partial-unfreeze"], settings, 8, SHAPE, repeats=2, prefix_root=tmp_path
+        backbone,
+        dict.fromkeys(["additive", "partial-unfreeze"], settings),
+        settings,
+        8,
+        SHAPE,
+        repeats=2,
+        prefix_root=tmp_path,
     )
     assert list(costs) == [BARE, "additive" + PREFIXED, "additive", "partial-unfreeze"]
     assert all(cost.step > 0 and cost.token > 0 for cost in costs.values())
