@@ -160,6 +160,7 @@ class Trainer:
                 bar.update(task, completed=self.progress.step, status=self._status(facts))
                 if self._asked_to_stop(stop.is_set()) and self.progress.step < self.timetable.steps:
                     self._save()
+                    self.accelerator.wait_for_everyone()  # a process that leaves early would take the writing one with it
                     raise Interrupted(f"Stopped at step {self.progress.step}; go on with --resume --out {self.folder}.")
 
     def _finish(self) -> None:
