@@ -36,7 +36,7 @@ from fusion_train.contingency import fewer_tokens, remember_tokens
 from fusion_train.datasets.registry import default_root, parse_options
 from fusion_train.examples import TrainingExamples
 from fusion_train.learner import Learner
-from fusion_train.loop import BEST_FILE, Progress, Trainer, journal_name
+from fusion_train.loop import BEST_FILE, SCST_FOLDER, Progress, Trainer, journal_name, run_name
 from fusion_train.materials import Materials, gather_materials
 from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, build_backbone, build_system, save_settings
 from fusion_train.model_card import CARD_FILE as MODEL_CARD_FILE
@@ -50,7 +50,6 @@ from fusion_train.validation import make_validation
 
 CARD_FILE = "run_card.json"
 SUBSETS_FILE = "subsets.json"
-SCST_FOLDER = "scst"
 Announce = Callable[[str], None]
 
 
@@ -302,7 +301,7 @@ class Experiment:
             system.save_pretrained(folder / ADAPTER_FOLDER)
             scores = self._examine(materials, folder, settings)
             facts = RunFacts(
-                run_id=f"{self.request.folder.name}-{SCST_FOLDER}" if folder.name == SCST_FOLDER else folder.name,
+                run_id=run_name(folder),
                 command=self.request.command,
                 settings=settings,
                 dataset=materials.dataset,
@@ -327,7 +326,7 @@ class Experiment:
         learner = self.learner
         captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
         examination = Examination(captioner, materials.cache.get, settings.decoding, settings.seed)
-        run_id = self.request.folder.name
+        run_id = run_name(folder)
         similarity = find_similarity(materials.dataset, materials.encoder)
         scores = {}
         for condition, captions in examination.captions(train.clips, val.clips, test.clips):

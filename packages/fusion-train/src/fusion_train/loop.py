@@ -30,6 +30,7 @@ from fusion_train.stopping import Diverged, Interrupted, stop_requested
 from fusion_train.trackers import Trackers, ViewedJournal
 
 BEST_FILE = "best.safetensors"
+SCST_FOLDER = "scst"
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Trainer:
         self.checkpoints = folder / "checkpoints"
         self.accelerator = learner.accelerator
         self.curves = LiveCurves()
-        views = Trackers(trackers, folder, folder.name, settings.model_dump(mode="json"), main=self.is_main)
+        views = Trackers(trackers, folder, run_name(folder), settings.model_dump(mode="json"), main=self.is_main)
         self.journal = ViewedJournal(folder / journal_name(self.accelerator), self.curves, views)
         own = {objective.name: objective.module for objective in self.objectives}
         self.modules = {"system": self.system, **{name: module for name, module in own.items() if module is not None}}
@@ -356,6 +357,11 @@ class Trainer:
         step = state.pop("step")
         keep = self.settings.checkpoints_kept
         save_checkpoint(self.checkpoints, step, self.modules, self.optimiser.optimizer, state, keep)
+
+
+def run_name(folder: Path) -> str:
+    """Return the name of a run: that of its directory, with its parent's where a second phase lies inside the first one's."""
+    return f"{folder.parent.name}-{folder.name}" if folder.name == SCST_FOLDER else folder.name
 
 
 def journal_name(accelerator: Accelerator) -> str:
