@@ -220,6 +220,8 @@ def test_gradients_with_checkpointing_equal_those_without(one_form, dtype, fuse,
 
 @torch.enable_grad()
 def test_gradients_agree_with_finite_differences(form, fuse, tiny, frames):
+    if form == "additive-peak":
+        pytest.skip("the largest value over the tokens has kinks, where finite differences mean nothing")
     fused = fuse(form, tiny("llama", torch.float64))
     system = fused.system.double()
     ids_BS = fused.ids(3)

@@ -25,6 +25,7 @@ Settings = dict[str, Any]
 # What follows from another setting, or says which run it was rather than what it tried.
 _FOLLOWS = ("system.backbone_width", "system.backbone_depth", "system.encoder_width", "system.block_shapes")
 COMMON = "all alike"
+ROW_HEIGHT = 28
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _metric_panel(rows: Sequence[AblationRow], name: str, order: Sequence[str]) 
     rule = interval.encode(y=y, x=altair.X("low:Q"), x2="high:Q")
     points = altair.Chart(seeds).mark_point(size=22, color="#666666", opacity=0.9).encode(y=y, x=x)
     mean = altair.Chart(frame).mark_point(size=70, filled=True, color=OKABE_ITO[0], opacity=1).encode(y=y, x=x)
-    return altair.layer(rule, points, mean).properties(title=title, width=240, height=altair.Step(26))
+    return altair.layer(rule, points, mean).properties(title=title, width=240, height=altair.Step(ROW_HEIGHT))
 
 
 def _gate_panel(rows: Sequence[AblationRow], order: Sequence[str]) -> Any:
@@ -218,10 +219,16 @@ def _gate_panel(rows: Sequence[AblationRow], order: Sequence[str]) -> Any:
         sites = []
     colour = altair.Color("site:N", sort=[str(site) for site in sites], scale=altair.Scale(range=OKABE_ITO))
     return (
-        altair.Chart(frame, title="gates", width=180, height=altair.Step(26))
+        altair.Chart(frame, title="gates", width=180, height={"step": ROW_HEIGHT, "for": "position"})
         .mark_bar()
         .encode(
-            y=altair.Y("group:N", sort=list(order), title=None, axis=altair.Axis(labels=False, ticks=False)),
+            y=altair.Y(
+                "group:N",
+                sort=list(order),
+                scale=altair.Scale(domain=list(order)),  # a group without gates keeps its row
+                title=None,
+                axis=altair.Axis(labels=False, ticks=False),
+            ),
             yOffset=altair.YOffset("site:N", sort=[str(site) for site in sites]),
             x=altair.X("gate:Q", title="mean |α| by site"),
             color=colour,
