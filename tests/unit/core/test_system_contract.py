@@ -220,8 +220,6 @@ def test_gradients_with_checkpointing_equal_those_without(one_form, dtype, fuse,
 
 @torch.enable_grad()
 def test_gradients_agree_with_finite_differences(form, fuse, tiny, frames):
-    if form == "additive-peak":
-        pytest.skip("the largest value over the tokens has kinks, where finite differences mean nothing")
     fused = fuse(form, tiny("llama", torch.float64))
     system = fused.system.double()
     ids_BS = fused.ids(3)
@@ -231,10 +229,12 @@ def test_gradients_agree_with_finite_differences(form, fuse, tiny, frames):
         return fused.logits(ids_BS, frames)[:, -1].logsumexp(-1).sum()
 
     loss().backward()
+    # The backbone's norms compute in fp32, in which a smaller step drowns; a larger one leaps over the kinks of a peak.
+    step = 1e-3 if getattr(system.config, "peak", False) else 3e-3
     names = [name for name, _ in system.named_parameters()]
     for name in {*names[:: max(1, len(names) // 6)], names[-1]}:
         parameter = system.get_parameter(name)
-        flat, step = parameter.data.view(-1), 3e-3  # the backbone's norms compute in fp32: a smaller step drowns in it
+        flat = parameter.data.view(-1)
         index = int(parameter.grad.abs().argmax())
         slope = float(parameter.grad.view(-1)[index])
         flat[index] += step
