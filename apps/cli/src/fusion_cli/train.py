@@ -70,7 +70,7 @@ def train(
 
         fusion train scenes --system additive --processes 2
 
-    On a cluster, accelerate launch -m fusion_cli train … does the same as --processes; a step has batch × accumulate clips.
+    On a cluster, torchrun … -m fusion_cli train … --out RUN does the same as --processes; a step has batch × accumulate clips.
     """
     from fusion_train.config import load_settings
     from fusion_train.experiment import Experiment, Request, latest_unfinished, new_run_folder, plan_as_dict
