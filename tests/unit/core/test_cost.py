@@ -8,6 +8,7 @@ import pytest
 import torch
 from fusion_core.cost import CallShape, bare_cost, system_cost
 from fusion_core.flops import count_flops
+from fusion_core.freeze import trainable_names
 from fusion_core.match import matched_config, trainable_parameters
 from fusion_core.outlines import outline
 from fusion_core.pretrained import load_backbone
@@ -22,6 +23,10 @@ SHAPE = CallShape(prompt=5, caption=3, frames=4, encoder_width=6, beams=2)
 def block_products(tokens: int) -> int:
     """Multiply-adds of the linear layers of one block."""
     return tokens * (2 * WIDTH * WIDTH + 2 * WIDTH * KEYS + 3 * WIDTH * INNER)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def attention_products(queries: int, keys: int) -> int:
@@ -125,7 +130,12 @@ def test_llava_1_5_7b_by_hand():
     model = outline("llava-1.5-7b")
     assert sum(p.numel() for p in model.blocks[0].parameters()) == block
     total = 32 * block + 2 * 32_064 * 4096 + 4096
-    assert sum(p.numel() for p in model.model.parameters()) == total
+    assert parameters(model.decoder) + parameters(model.model.get_output_embeddings()) == total
+    layer = 4 * (1024**2 + 1024) + 2 * 1024 * 4096 + 4096 + 1024 + 4 * 1024
+    tower = 24 * layer + 1024 + 3 * 14**2 * 1024 + 577 * 1024 + 4 * 1024
+    bridge = 1024 * 4096 + 4096 + 4096**2 + 4096
+    assert parameters(model.model) == total + tower + bridge == 7_063_427_072
+    assert trainable_names(model.model) == []
     reference = AdditiveConfig(**Additive.backbone_options(model), encoder_width=768, sites=(12, 24))
     projector = (768 * 768 + 768) * 2 + 2 * 768 + 16 * 768
     site = 768 * 4096 + 16 * 4096 + 16 + 1

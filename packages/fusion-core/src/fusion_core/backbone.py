@@ -1,6 +1,6 @@
 """A frozen language model, as fusion systems see it: blocks, width, prompt, residual stream, logits.
 
-Shapes: B batch, S text positions, D width, V vocabulary, N rows of the residual stream.
+Shapes: B batch, S text positions, I tokens of an image, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -144,14 +144,27 @@ class Backbone:
             slots: K placeholder tokens before the instruction, for slot placement.
             heard: whether all of it is read with audio, or its last token alone.
         """
+        return self._prompt(self.chat(instruction), instruction, slots, heard)
+
+    def chat(self, instruction: str) -> str:
+        """Return the text of the backbone's own chat prompt for an instruction."""
         text: str = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": instruction}], tokenize=False, add_generation_prompt=True
         )
-        head, _, tail = text.partition(instruction)
-        head_ids = self.tokenizer(head, add_special_tokens=False)["input_ids"]
+        return text
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a prompt, or of its first part."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _prompt(self, text: str, instruction: str, slots: int, heard: bool) -> Prompt:
+        """Return a prompt whose slots stand before the instruction."""
         if not slots:
-            ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            ids = tuple(self.encode(text))
             return Prompt(text, ids, unheard=0 if heard else len(ids) - 1)
+        head, _, tail = text.partition(instruction)
+        head_ids = self.encode(head)
         slot_id = self.tokenizer(SLOT_TEXT, add_special_tokens=False)["input_ids"][0]
         tail_ids = self.tokenizer(instruction + tail, add_special_tokens=False)["input_ids"]
         positions = tuple(range(len(head_ids), len(head_ids) + slots))
@@ -163,6 +176,7 @@ class Backbone:
         mask_BS: Tensor | None = None,
         cache: Any = None,
         fusion: FusionContext | None = None,
+        images_BID: Tensor | None = None,
     ) -> Tensor:
         """Run the decoder and return its last hidden state after the final norm, h_BSD.
 
@@ -171,10 +185,17 @@ class Backbone:
             mask_BS: 1 where a token is real, over cached and new positions; padding goes left for decoding.
             cache: a transformers ``Cache`` that the call extends, or None.
             fusion: the modality bound to this call, or None.
+            images_BID: what stands in the place of the image tokens among ``ids_BS``; None where there are none.
+
+        Raises:
+            ConfigError: an image is given to a backbone that has no eyes, or to a prompt that has no place for it.
         """
         keywords: dict[str, Any] = {} if fusion is None else {"fusion": fusion}
+        if images_BID is None:
+            keywords["input_ids"] = ids_BS
+        else:
+            keywords["inputs_embeds"] = self.embed(ids_BS, images_BID)
         output = self.decoder(
-            input_ids=ids_BS,
             attention_mask=mask_BS,
             position_ids=position_ids(mask_BS, ids_BS.shape[1]),
             past_key_values=cache,
@@ -183,6 +204,14 @@ class Backbone:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def embed(self, ids_BS: Tensor, images_BID: Tensor) -> Tensor:
+        """Return the embeddings of a call with images in it, e_BSD.
+
+        Raises:
+            ConfigError: this backbone has no eyes, or the prompts have no place for the images.
+        """
+        raise ConfigError(f"The backbone {self.identity.name} sees no images; give one that does, such as tiny-vlm.")
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits over the vocabulary, (…, D) -> (…, V); call it only where a token is predicted."""

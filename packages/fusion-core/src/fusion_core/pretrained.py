@@ -1,6 +1,7 @@
-"""Backbones by name: the embedded SmolLM2, a tiny random Llama for tests, and any causal model of transformers in a folder.
+"""Backbones by name: the embedded SmolLM2, tiny models for tests, and what transformers knows in a folder of its own layout.
 
-Nothing is downloaded. A name that is not known is taken as a folder in transformers' own layout.
+Nothing is downloaded. A name that is not known is taken as a folder: a causal language model, or a vision-language model of a
+family that has a file here.
 """
 
 from __future__ import annotations
@@ -19,41 +20,102 @@ import torch
 from filelock import FileLock
 
 from fusion_core.backbone import Backbone, BackboneIdentity
-from fusion_core.errors import MissingAssetError
+from fusion_core.errors import ConfigError, MissingAssetError
 from fusion_core.files import cache_dir, sha256_file
+from fusion_core.registry import LazyRegistry
 
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 TINY = "tiny-random"
+TINY_VLM = "tiny-vlm"
 PROVENANCE_FILE = "fusion.json"
+
+# A backbone of a name: a function from the type of the frozen weights to a Backbone.
+BACKBONES = LazyRegistry(
+    "backbone",
+    "fusion.backbones",
+    {
+        SMOLLM2: "fusion_core.pretrained:load_smollm2",
+        TINY: "fusion_core.tiny_random:load_tiny_random",
+        TINY_VLM: "fusion_core.tiny_vlm:load_tiny_vlm",
+    },
+)
+# A family of vision-language models, by transformers' ``model_type``: a VisionBackbone with ``from_folder`` and ``outline``.
+FAMILIES = LazyRegistry("vision-language family", "fusion.families", {"llava": "fusion_core.llava:LlavaBackbone"})
 
 
 def load_backbone(name: str, dtype: torch.dtype = torch.float32) -> Backbone:
     """Load a frozen backbone.
 
     Args:
-        name: ``smollm2-135m``, ``tiny-random``, or a folder in transformers' layout (safetensors).
+        name: one of :data:`BACKBONES`, such as ``smollm2-135m``, or a folder in transformers' layout (safetensors).
         dtype: the type in which the frozen weights are kept and compute.
 
     Raises:
+        ConfigError: the folder's model sees images in a way that is not known here.
         MissingAssetError: the weights are not on this machine; the message names what provides them.
     """
-    if name == TINY:
-        return _tiny_random(dtype)
-    folder = backbone_folder(name)
+    if name in BACKBONES.names():
+        backbone: Backbone = BACKBONES.load(name)(dtype)
+        return backbone
+    return load_folder(backbone_folder(name), name, dtype)
+
+
+def load_smollm2(dtype: torch.dtype) -> Backbone:
+    """Load SmolLM2-135M-Instruct."""
+    return load_folder(smollm2_folder(), SMOLLM2, dtype)
+
+
+def load_folder(folder: Path, name: str, dtype: torch.dtype) -> Backbone:
+    """Load a backbone from a folder in transformers' layout.
+
+    Args:
+        folder: holds ``config.json``, the tokenizer and safetensors.
+        name: what the backbone is called.
+        dtype: the type in which the frozen weights are kept and compute.
+
+    Raises:
+        ConfigError: the model sees images, and its family has no file here.
+        MissingAssetError: there are no safetensors.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    identity = BackboneIdentity(name, _weights_sha256(folder))
+    family = vision_family(folder)
+    if family is not None:
+        seeing: Backbone = family.from_folder(folder, identity, dtype)
+        return seeing
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation=_attention(), local_files_only=True, use_safetensors=True
+        folder, dtype=dtype, attn_implementation=attention(), local_files_only=True, use_safetensors=True
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return Backbone(model, tokenizer, BackboneIdentity(name, _weights_sha256(folder)))
+    return Backbone(model, tokenizer, identity)
 
 
-def _attention() -> str:
+def vision_family(folder: Path) -> Any:
+    """Return the class for the vision-language model in a folder; None where the model is a language model alone.
+
+    Raises:
+        ConfigError: the model sees images, and its family has no file here.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    known = FAMILIES.names()
+    if model_type in known:
+        return FAMILIES.load(model_type)
+    if model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        raise ConfigError(
+            f"{folder}: models of type {model_type!r} see images, and fusion knows those of {', '.join(known)}; "
+            "add the family as ARCHITECTURE.md says."
+        )
+    return None
+
+
+def attention() -> str:
     """Return the attention that suits the machine.
 
     On CPUs plain attention beats the fused kernel at the lengths of captions (step of 16 x 52 tokens: 0.92 s against 1.10 s),
@@ -71,7 +133,8 @@ def backbone_folder(name: str) -> Path:
     folder = smollm2_folder() if name == SMOLLM2 else Path(name)
     if not (folder / "config.json").is_file():
         raise MissingAssetError(
-            f"There is no backbone {name!r}: give {SMOLLM2!r}, {TINY!r} or a folder that holds config.json and safetensors."
+            f"There is no backbone {name!r}: give {', '.join(BACKBONES.names())}, "
+            "or a folder that holds config.json and safetensors."
         )
     return folder
 
@@ -157,58 +220,3 @@ def _weights_sha256(folder: Path) -> str:
     if len(files) == 1:
         return sha256_file(files[0])
     return hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()
-
-
-def _tiny_random(dtype: torch.dtype) -> Backbone:
-    """Build a random Llama of 8 blocks and width 32 with a tokenizer of bytes: for tests, the same on every machine."""
-    import hashlib
-
-    from safetensors.torch import save
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = _byte_tokenizer()
-    config = LlamaConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=8,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=512,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-        attn_implementation=_attention(),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
-    tensors = {name: value.contiguous() for name, value in model.state_dict().items() if name != "lm_head.weight"}
-    return Backbone(model.to(dtype), tokenizer, BackboneIdentity(TINY, hashlib.sha256(save(tensors)).hexdigest()))
-
-
-def _byte_tokenizer() -> Any:
-    """Return a tokenizer whose tokens are bytes and three marks, with a chat template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    marks = ["<|pad|>", "<|start|>", "<|end|>"]
-    vocabulary = {token: index for index, token in enumerate([*marks, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=marks[0],
-        bos_token=marks[1],
-        eos_token=marks[2],
-        clean_up_tokenization_spaces=False,
-    )
-    fast.chat_template = (
-        "{% for message in messages %}<|start|>{{ message['content'] }}<|end|>{% endfor %}"
-        "{% if add_generation_prompt %}<|start|>{% endif %}"
-    )
-    return fast

@@ -3,7 +3,7 @@
 Beam search as transformers defines it: a finished hypothesis scores logprob / length^penalty, its length counting the tokens
 generated after the prompt, the end token included; a clip is done when no running beam can beat its worst finished one.
 
-Shapes: B clips, N beams, S prompt positions, V vocabulary, D width.
+Shapes: B clips, N beams, S prompt positions, I tokens of an image, V vocabulary, D width.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def generate(
     fusion: FusionContext | None = None,
     mask_BS: Tensor | None = None,
     past: DynamicCache | None = None,
+    images_BID: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode captions: for each clip its best hypotheses, best first (one with ``beams: 1``, greedy).
 
@@ -71,13 +72,14 @@ def generate(
         prompt_BS: one prompt a clip, padded on the left where lengths differ.
         settings: beams, longest caption, length penalty.
         fusion: the modality bound to the B clips; None decodes what the bare backbone says.
-        mask_BS: 0 on padding; None where there is none.
+        mask_BS: 0 on padding, over ``past`` and the prompts; None where there is none.
         past: keys and values of what each clip's prompt follows; decoding extends it.
+        images_BID: what stands in the place of the prompts' image tokens, an image a clip; None where there are none.
     """
     clips = prompt_BS.shape[0]
     beams = settings.beams
     cache = past if past is not None else DynamicCache(config=backbone.decoder.config)
-    hidden_BSD = backbone.hidden(prompt_BS, mask_BS, cache, fusion)
+    hidden_BSD = backbone.hidden(prompt_BS, mask_BS, cache, fusion, images_BID)
     logprobs_BV = backbone.logits(hidden_BSD[:, -1]).float().log_softmax(dim=-1)
     cache.batch_repeat_interleave(beams)
     mask = None if mask_BS is None else mask_BS.repeat_interleave(beams, dim=0)
