@@ -32,6 +32,8 @@ _METRICS = {
     "distinct_2": "fusion_eval.metrics.diversity:METRIC",
     "vocabulary": "fusion_eval.metrics.diversity:METRIC",
     "caption_length": "fusion_eval.metrics.diversity:METRIC",
+    "repetition": "fusion_eval.metrics.fluency_proxies:REPETITION",
+    "unseen_bigrams": "fusion_eval.metrics.fluency_proxies:UNSEEN_BIGRAMS",
     "self_bleu": "fusion_eval.metrics.diversity:SELF_BLEU",
     "spider_max": "fusion_eval.metrics.spider:SPIDER_MAX",
     "cider_d_max": "fusion_eval.metrics.spider:CIDER_D_MAX",

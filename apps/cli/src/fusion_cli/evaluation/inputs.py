@@ -20,7 +20,10 @@ AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Score clips without a prediction as an empty caption.")
 ]
 MetricDocumentFrequency = Annotated[
-    Path | None, typer.Option(help="Document frequencies for CIDEr-D; by default those of the scored references.")
+    Path | None,
+    typer.Option(
+        help="Document frequencies for CIDEr-D (by default those of the scored references) and unseen_bigrams."
+    ),
 ]
 AssetsFolder = Annotated[
     Path | None, typer.Option(help="Folder with FENSE's weights; by default the caches of aac-metrics and the hub.")
