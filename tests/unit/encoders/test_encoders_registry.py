@@ -21,7 +21,9 @@ def test_every_line_of_the_registry_is_importable() -> None:
         assert ENCODERS.load(name).name == name
 
 
-@pytest.mark.parametrize(("name", "hint"), [("logmell", "did you mean 'logmel'"), ("zzz", "known are aisfx, logmel")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("logmell", "did you mean 'logmel'"), ("zzz", "known are aisfx, clap, clap-fused, logmel")]
+)
 def test_an_unknown_name_gets_a_suggestion(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
         load_encoder(name)

@@ -20,6 +20,8 @@ ENCODERS = LazyRegistry(
     "fusion.encoders",
     {
         "aisfx": "fusion_encoders.aisfx:AisfxEncoder",
+        "clap": "fusion_encoders.clap:ClapEncoder",
+        "clap-fused": "fusion_encoders.clap:FusedClapEncoder",
         "logmel": "fusion_encoders.logmel:LogMelEncoder",
     },
 )
@@ -28,6 +30,7 @@ TEXT_ENCODERS = LazyRegistry(
     "text encoder",
     "fusion.text_encoders",
     {
+        "clap": "fusion_encoders.clap:ClapTextEncoder",
         "hashed-words": "fusion_encoders.hashed_words:HashedWordsEncoder",
         "minilm": "fusion_encoders.minilm:MiniLmEncoder",
     },
