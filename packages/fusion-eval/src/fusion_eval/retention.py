@@ -178,7 +178,7 @@ def _score(delta: float, gained: float, lost: float, count: float) -> float:
     root = math.sqrt(max(0.0, linear**2 + 8 * count * lost * delta * (1 - delta)))
     share = (root - linear) / (4 * count)
     variance = count * (2 * share + delta * (1 - delta))
-    distance = gained - lost - count * delta
+    distance: float = gained - lost - count * delta
     return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
 
 

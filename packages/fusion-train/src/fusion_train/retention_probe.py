@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Self
 
 from fusion_core.errors import DataError
-from fusion_core.files import sha256_file
+from fusion_core.files import sha256_file, write_atomic
 from fusion_encoders.base import canonical_json
 from fusion_eval.schemas.base import first_problem
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fusion_train.datasets.base import CARD, DatasetCard
 
 PROBE_FILE = "probe.jsonl"
 IMAGES = "images"
@@ -111,13 +113,22 @@ def load_probe(path: Path) -> Probe:
     folder = file.parent / IMAGES
     probe = Probe(file.parent.name or file.stem, tuple(items), folder if folder.is_dir() else file.parent)
     _check(probe, file)
+    _require_locked(probe, file.parent / CARD)
     return probe
+
+
+def _require_locked(probe: Probe, card: Path) -> None:
+    """Raise DataError where a prepared probe is not the one that its card locked."""
+    locked = DatasetCard.read(card).statistics.get("probe_sha256") if card.is_file() else None
+    if locked is not None and locked != probe.sha256:
+        raise DataError(
+            f"{card.parent} was changed after its list was locked (hash {probe.sha256[:8]}…, locked {locked[:8]}…); prepare it "
+            "again under another --root."
+        )
 
 
 def write_probe(path: Path, items: Sequence[ProbeItem]) -> None:
     """Write questions as JSON lines, atomically."""
-    from fusion_core.files import write_atomic
-
     write_atomic(path, "".join(f"{item.model_dump_json()}\n" for item in items).encode())
 
 

@@ -1,0 +1,132 @@
+"""Finished runs whose retention is measured: their systems, what they hear, and the one backbone that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusion_core.backbone import Backbone
+from fusion_core.device import default_device
+from fusion_core.errors import ConfigError
+from fusion_core.pretrained import load_backbone
+from fusion_core.systems.base import FusionSystem, load_system
+from fusion_encoders.registry import load_encoder
+from fusion_eval.schemas import RunCard
+from torch import Tensor
+
+from fusion_train.config import RunSettings
+from fusion_train.experiment import CARD_FILE
+from fusion_train.model import ADAPTER_FOLDER, compute_dtype, read_settings
+from fusion_train.retention_sounds import Distractors, dataset_of, distractors_in, distractors_of, silence
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """One finished run.
+
+    Attributes:
+        folder: its directory.
+        card: its run card.
+        settings: what it was trained with.
+        dataset: the name of its dataset.
+        system: the trained system, not attached yet.
+    """
+
+    folder: Path
+    card: RunCard
+    settings: RunSettings
+    dataset: str
+    system: FusionSystem
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What a run is made to hear: frames x_TA; nothing for a system without an audio path."""
+
+    silence: tuple[Tensor, ...] = ()
+    distractors: tuple[Tensor, ...] = ()
+    source: str | None = None
+
+
+def read_run(folder: Path) -> TrainedRun:
+    """Load the system of a finished run.
+
+    Raises:
+        DataError: the folder is no finished run.
+    """
+    content = read_settings(folder)
+    card = RunCard.read(folder / CARD_FILE)
+    return TrainedRun(folder, card, content["settings"], content["dataset"], load_system(folder / ADAPTER_FOLDER))
+
+
+def shared_backbone(runs: Sequence[TrainedRun], name: str | None) -> Backbone:
+    """Load the backbone of the runs, or another one around the same language model.
+
+    Args:
+        runs: one or more.
+        name: the backbone that is asked; None takes that of the runs.
+
+    Raises:
+        ConfigError: the runs have different backbones or precisions, or ``name`` holds another language model.
+        MissingAssetError: its weights are not on this machine.
+    """
+    wanted = sorted({name or run.settings.backbone for run in runs})
+    precisions = sorted({run.settings.precision for run in runs})
+    if len(wanted) > 1 or len(precisions) > 1:
+        raise ConfigError(
+            f"The runs differ in backbone or precision ({', '.join(wanted + precisions)}); measure those that agree together."
+        )
+    backbone = load_backbone(wanted[0], compute_dtype(precisions[0])).to(default_device())
+    known = {backbone.identity.weights_sha256, language_sha256(backbone)}
+    for run in runs:
+        if run.card.backbone.weights_sha256 not in known:
+            raise ConfigError(
+                f"{run.folder} was trained on {run.card.backbone.name}, whose weights are not those in {wanted[0]} "
+                f"({run.card.backbone.weights_sha256[:8]}… there); give a backbone with that language model."
+            )
+    return backbone
+
+
+def language_sha256(backbone: Backbone) -> str:
+    """Return the hash of a backbone's language model; a seeing one that is built around another names it."""
+    return str(getattr(backbone, "language_sha256", backbone.identity.weights_sha256))
+
+
+class SoundLibrary:
+    """Encodes what runs are made to hear, once for all that share encoder and dataset.
+
+    Args:
+        folder: audio files that distract; None takes the test clips of each run's own dataset.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._silence: dict[str, tuple[Tensor, ...]] = {}
+        self._distractors: dict[tuple[str, Path], Distractors] = {}
+
+    def sounds(self, run: TrainedRun, distracted: bool) -> Sounds:
+        """Return what a run hears; distractors only where they are asked for.
+
+        Raises:
+            DataError: the distractors are not there.
+            MissingAssetError: the encoder's weights are not on this machine.
+        """
+        if run.system.projector is None:
+            return Sounds()
+        name = run.settings.encoder
+        if name not in self._silence:
+            self._silence[name] = silence(load_encoder(name))
+        if not distracted:
+            return Sounds(self._silence[name])
+        found = self._found(run, name)
+        return Sounds(self._silence[name], found.clips, found.source)
+
+    def _found(self, run: TrainedRun, encoder: str) -> Distractors:
+        dataset = None if self.folder else dataset_of(run.dataset, run.settings, run.folder)
+        place = self.folder or (dataset.root if dataset else Path())
+        if (encoder, place) not in self._distractors:
+            loaded = load_encoder(encoder)
+            found = distractors_of(dataset, loaded) if dataset else distractors_in(place, loaded)
+            self._distractors[encoder, place] = found
+        return self._distractors[encoder, place]
