@@ -5,9 +5,10 @@ The source is the list as LLaVA's authors give it, a JSON array of conversations
     [{"id": "…", "image": "coco/train2017/….jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat …?"},
                                                                    {"from": "gpt", "value": "…"}, …]}, …]
 
-The filter: a conversation has an image that can be read; its first question and answer count, and no other; the answer has at most
-``longest_answer`` words; each image is taken once. What passes is ordered by SHA-256 of «seed:id», so the order of the source does
-not matter, and the first ``count`` are taken. Options are known where the question lists them («A. …») or the answer is yes or no.
+The filter: a conversation has an image that can be read; its first question and answer count, and no other; the answer has at
+most ``longest_answer`` words; each image is taken once. What passes is ordered by SHA-256 of «seed:id», so the order of the
+source does not matter, and the first ``count`` are taken. Options are known where the question lists them («A. …») or the answer
+is yes or no.
 
 LLaVA-Instruct is in the training mix of LLaVA-1.5 itself: before-scores on it are not held-out ones, and the card says so.
 
