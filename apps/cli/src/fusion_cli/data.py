@@ -22,10 +22,14 @@ SHOWN = 20
 
 @app.command()
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="Name of a dataset: scenes, folder, …")],
+    dataset: Annotated[str, typer.Argument(help="Name of a dataset: scenes, folder, audiocaps, clotho, …")],
     root: Annotated[Path | None, typer.Option(help="Where to make it; by default data/DATASET.")] = None,
-    audio_dir: Annotated[Path | None, typer.Option(help="Folder of audio files (folder).")] = None,
-    csv_dir: Annotated[Path | None, typer.Option(help="Folder of caption files, or the file (folder).")] = None,
+    audio_dir: Annotated[
+        Path | None, typer.Option(help="Folder of audio files, at any depth (folder, audiocaps, clotho).")
+    ] = None,
+    csv_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the tables of captions (folder, audiocaps, clotho).")
+    ] = None,
     bank: Annotated[Path | None, typer.Option(help="Folder of labelled recordings (scenes).")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw (scenes).")] = None,
     settings: Annotated[
@@ -36,7 +40,8 @@ def prepare(
     """Make a dataset: audio, manifest, captions, event graphs where they are known.
 
     What was cut off goes on, and what lies finished is left alone. A clip that cannot be used stays in the manifest with its
-    reason, and the rest goes on.
+    reason, and the rest goes on. Of audiocaps and clotho report.md has counts, lengths, hashes and every clip without audio;
+    files may be called ID.wav, YID.wav or ID_START.flac, in folders by split or in one.
 
     Examples:
 
@@ -45,6 +50,8 @@ def prepare(
         fusion data prepare scenes --bank my_recordings --set train=1200
 
         fusion data prepare folder --audio-dir my_sounds
+
+        fusion data prepare audiocaps --csv-dir audiocaps/dataset --audio-dir /data/audiocaps/wav
     """
     from fusion_train.datasets.registry import parse_options, prepare_dataset
 
@@ -91,6 +98,53 @@ def verify(
         raise typer.Exit(3)
 
 
+@app.command()
+def overlap(
+    first: Annotated[str, typer.Argument(help="Name of a dataset, or the folder of a prepared one.")],
+    second: Annotated[
+        str | None, typer.Argument(help="The other; without it the splits of the first are compared.")
+    ] = None,
+    sounds: Annotated[
+        bool, typer.Option(help="Compare what the clips sound like too, for which each is decoded once.")
+    ] = True,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit code 5 where a clip of a test split is found.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Find recordings that two datasets share, or two splits of one: by source id, by bytes, and by sound.
+
+    The source is a video of YouTube or a sound of Freesound. The sound finds copies that were resampled or re-encoded, not
+    those that begin elsewhere in the recording.
+
+    Examples:
+
+        fusion data overlap audiocaps
+
+        fusion data overlap audiocaps data/my-training-set --gate
+    """
+    from fusion_train.datasets.overlap import overlap as find
+
+    matches = find(_prepared(first), _prepared(second) if second is not None else None, sounds)
+    result = {"first": first, "second": second or first, "matches": [vars(match) for match in matches]}
+    if as_json:
+        print_json(result)
+    else:
+        _print_matches(result)
+    if gate and any("test" in (match.first_split, match.second_split) for match in matches):
+        raise typer.Exit(5)
+
+
+def _prepared(dataset: str) -> PreparedDataset:
+    """Open a prepared dataset by its name or its folder.
+
+    Raises:
+        DataError: it is not prepared.
+    """
+    from fusion_train.datasets.base import open_dataset
+    from fusion_train.datasets.registry import dataset_names, default_root
+
+    return open_dataset(default_root(dataset) if dataset in dataset_names() else Path(dataset))
+
+
 def _settings(texts: Sequence[str]) -> dict[str, str]:
     """Return the options given as ``key=value``.
 
@@ -110,8 +164,10 @@ def _settings(texts: Sequence[str]) -> dict[str, str]:
 
 def _summary(prepared: PreparedDataset) -> dict[str, Any]:
     """Return what is printed of a dataset."""
+    from fusion_train.datasets.corpus_report import REPORT, denominators
     from fusion_train.datasets.verify import count_rows, quarantined
 
+    report = prepared.root / REPORT
     return {
         "dataset": prepared.name,
         "root": str(prepared.root),
@@ -120,6 +176,8 @@ def _summary(prepared: PreparedDataset) -> dict[str, Any]:
         "manifest_sha256": prepared.card.manifest_sha256,
         "options": prepared.card.options,
         "statistics": prepared.card.statistics,
+        "denominators": denominators(prepared),
+        "report": str(report) if report.is_file() else None,
     }
 
 
@@ -139,6 +197,8 @@ def _print_tables(result: dict[str, Any]) -> None:
         table.add_row(split, *(str(counts[status]) for status in statuses))
     stdout.print(table)
     _print_clips("Quarantined", result["quarantined"])
+    if "splits" in result["statistics"]:
+        _print_corpus(result)
     _print_statistics(result["statistics"])
     stderr.print(f"dataset: {result['root']}", soft_wrap=True, markup=False)
 
@@ -155,6 +215,43 @@ def _print_clips(title: str, clips: Sequence[dict[str, str]]) -> None:
     stdout.print(table)
     if len(clips) > SHOWN:
         stdout.print(f"… and {len(clips) - SHOWN} more; --json lists all.")
+
+
+def _print_matches(result: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    matches = result["matches"]
+    stdout.print(f"{len(matches)} pairs of clips are one recording ({result['first']}, {result['second']}).")
+    if not matches:
+        return
+    table = Table("first", "split", "second", "split", "by", title="The same recording", title_justify="left")
+    for match in matches[:SHOWN]:
+        cells = (match["first"], match["first_split"], match["second"], match["second_split"])
+        table.add_row(*(escape(cell) for cell in cells), ", ".join(match["signs"]))
+    stdout.print(table)
+    if len(matches) > SHOWN:
+        stdout.print(f"… and {len(matches) - SHOWN} more; --json lists all.")
+
+
+def _print_corpus(result: dict[str, Any]) -> None:
+    """Print what is known of a published corpus: releases, published lists, what was odd, what scores are over."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    statistics = result["statistics"]
+    table = Table("split", "hours", "captions", "equal to", "references", title="Captions", title_justify="left")
+    for name, split in statistics["splits"].items():
+        release = split["release"] or "no known release"
+        table.add_row(name, f"{split['hours']:.2f}", f"{split['captions']:,}", release, split["references_sha256"][:12])
+    stdout.print(table)
+    for name, one in statistics["lists"].items():
+        stdout.print(f"{name}: {one['usable']} of its {one['clips']} clips are usable.", highlight=False)
+    for quirk in statistics["quirks"]:
+        stdout.print(f"{escape(quirk)}.", highlight=False)
+    for sentence in result["denominators"]:
+        stdout.print(f"{sentence}.", highlight=False)
+    stderr.print(f"report: {result['report']}", soft_wrap=True, markup=False)
 
 
 def _print_statistics(statistics: dict[str, Any]) -> None:

@@ -19,17 +19,27 @@ def encode(
     encoder: Annotated[str, typer.Option(help="Name of the encoder, such as aisfx or logmel.")] = "aisfx",
     root: Annotated[Path | None, typer.Option(help="Folder of the prepared dataset, if not the usual one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that encode; by default one a core.")] = None,
+    rank: Annotated[int, typer.Option(min=0, help="Which share this process encodes, from 0; see --world.")] = 0,
+    world: Annotated[int, typer.Option(min=1, help="How many processes or machines share the clips.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Encode every usable clip of a prepared dataset; clips that were encoded before are taken from the cache.
 
-    A file that cannot be used is left out, its reason is shown, and the rest goes on.
+    A file that cannot be used is left out, its reason is shown, and the rest goes on; what was stopped goes on when it is
+    called again. With --rank and --world several processes or machines encode a share each. On one disk that is all; else copy
+    the folder shards/RANK-of-WORLD of each to where the features lie.
 
-    Example: fusion encode scenes --encoder aisfx
+    Examples:
+
+        fusion encode scenes --encoder aisfx
+
+        srun --ntasks 8 bash -c 'fusion encode audiocaps --rank $SLURM_PROCID --world $SLURM_NTASKS'
     """
     from fusion_encoders.cache import FeatureCache
     from fusion_encoders.registry import load_encoder
+    from fusion_encoders.sharding import Shard
 
+    shard = Shard(rank, world)
     prepared = _open(dataset, root)
     clips = [
         (row.id, prepared.audio_path(row), row.sha256)
@@ -37,7 +47,7 @@ def encode(
         if row.status == "ok" and row.sha256 is not None
     ]
     cache = FeatureCache(load_encoder(encoder))
-    report = cache.fill(clips, workers=workers)
+    report = cache.fill(clips, workers=workers, shard=shard if world > 1 else None)
     result = _result(prepared, encoder, cache, report)
     if as_json:
         print_json(result)
@@ -84,6 +94,7 @@ def _result(prepared: PreparedDataset, encoder: str, cache: FeatureCache, report
         "features": str(cache.folder),
         "encoded": report.encoded,
         "from_cache": report.cached,
+        "other_shares": report.other_shares,
         "quarantined": quarantined,
         "left_out_by_manifest": left_out,
     }
@@ -98,6 +109,8 @@ def _print_tables(result: dict[str, Any]) -> None:
     counts.add_column("", justify="right")
     counts.add_row("encoded", str(result["encoded"]))
     counts.add_row("from cache", str(result["from_cache"]))
+    if result["other_shares"]:
+        counts.add_row("left to other shares", str(result["other_shares"]))
     counts.add_row("quarantined now", str(len(result["quarantined"])))
     counts.add_row("left out by the manifest", str(len(result["left_out_by_manifest"])))
     stdout.print(counts)

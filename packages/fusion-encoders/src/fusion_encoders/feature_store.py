@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 import os
 import struct
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -41,12 +41,13 @@ _CHECKSUM = struct.Struct("<I")
 _RECORD_BYTES = _RECORD.size + _CHECKSUM.size
 _COMMIT_CLIPS = 64
 _COMMIT_SECONDS = 2.0
+RESIDENT_BYTES = 256 << 20
+"""How much of the mapped frames may stay in this process's memory before it gives the pages back."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     first: int
     frames: int
     checksum: int
@@ -70,6 +71,8 @@ class FeatureStore:
         self._places: dict[str, _Place] = {}
         self._end = (0, 0)
         self._frames: Frames | None = None
+        self._mapping: mmap.mmap | None = None
+        self._resident = 0
         self.reload()
 
     def __contains__(self, sha256: str) -> bool:
@@ -78,13 +81,17 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
     def reload(self) -> None:
         """Read the index again, to see what another process has added.
 
         Raises:
             DataError: the folder holds the frames of another encoder.
         """
-        self._frames, self._places, self._end = None, {}, (0, 0)
+        self._frames, self._mapping, self._resident = None, None, 0
+        self._places, self._end = {}, (0, 0)
         card = self.folder / "encoder.json"
         if not card.exists():
             return
@@ -108,6 +115,7 @@ class FeatureStore:
         if self._frames is None:
             self._frames = self._map_frames()
         x_TA = self._frames[place.first : place.first + place.frames]
+        self._bound_memory(x_TA.nbytes)
         if zlib.crc32(x_TA.data) != place.checksum:
             raise DataError(
                 f"{self._path(self._frames_name)} is damaged at clip {sha256}: delete the folder {self.folder}"
@@ -115,11 +123,21 @@ class FeatureStore:
         return x_TA
 
     def _map_frames(self) -> Frames:
-        path, shape = self._path(self._frames_name), (self._end[1], self.width)
+        path, frames = self._path(self._frames_name), self._end[1]
         try:
-            return np.asarray(np.memmap(path, self.frame_type, mode="r", shape=shape))
+            with path.open("rb") as stream:
+                length = frames * self.width * self.frame_type.itemsize
+                self._mapping = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} was cut or removed while it was in use: encode the dataset again") from error
+        return np.frombuffer(self._mapping, self.frame_type).reshape(frames, self.width)
+
+    def _bound_memory(self, read: int) -> None:
+        """Give the pages that were read back to the system now and then; arrays that are in use fetch theirs again."""
+        self._resident += read
+        if self._resident > RESIDENT_BYTES and self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+            self._resident = read
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[FeatureWriter]:

@@ -8,6 +8,7 @@ from fusion_cli.bench.caption_metrics import metrics
 from fusion_cli.bench.decoding import decoding
 from fusion_cli.bench.features import features
 from fusion_cli.bench.resampling import statistics
+from fusion_cli.bench.scale import scale
 from fusion_cli.bench.training import training
 
 app = typer.Typer(help="Measure the ratios that the project promises.", no_args_is_help=True)
@@ -23,3 +24,4 @@ app.command()(statistics)
 app.command()(training)
 app.command()(decoding)
 app.command()(features)
+app.command()(scale)

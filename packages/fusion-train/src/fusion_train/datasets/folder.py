@@ -1,4 +1,4 @@
-"""One's own audio folder as a dataset, with captions from a CSV file or without any.
+"""One's own audio folder as a dataset, with captions from a CSV or JSON-lines file or without any.
 
 The audio stays where it is: the dataset's root is the folder itself, or another folder with a link to it. Every file is
 decoded once; what cannot be used stays in the manifest with a status and a reason, and the rest goes on.
@@ -6,26 +6,23 @@ decoded once; what cannot be used stays in the manifest with a status and a reas
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fusion_core.errors import ConfigError, DataError
-from fusion_core.files import sha256_file
-from fusion_core.progress import track
-from fusion_encoders.audio import AudioFault, load_audio, probe_audio
 from fusion_eval.schemas import ManifestRow, ReferenceItem, References
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fusion_train.datasets.audio_files import SPLIT_FOLDERS, SUFFIXES, audio_files
 from fusion_train.datasets.base import AUDIO, DatasetContent, PreparedDataset, write_dataset
+from fusion_train.datasets.captions_csv import Row, Table, read_table
+from fusion_train.datasets.inspection import inspect_files
 
-CAPTIONS = "captions.csv"
-SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
-"""Files with these endings are taken for audio where no CSV file lists them."""
+CAPTIONS = ("captions.csv", "captions.jsonl")
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""The tables of the audio folders of the library datasets, one for all or one in each split's folder."""
 
 
 class FolderOptions(BaseModel):
@@ -35,9 +32,11 @@ class FolderOptions(BaseModel):
 
     audio_dir: Path | None = Field(default=None, description="Folder of audio files; without it the root itself.")
     csv_dir: Path | None = Field(
-        default=None, description=f"Folder with {CAPTIONS} (path,caption[,split]), or that file; else the audio folder."
+        default=None,
+        description="Folder with captions.csv, captions.jsonl, metadata.csv or metadata.jsonl (path or file_name, "
+        "caption[, split]), or that file; else the audio folder, or each of its split folders.",
     )
-    split: str = Field(default="test", min_length=1, description="Split of clips for which the CSV file names none.")
+    split: str = Field(default="test", min_length=1, description="Split of clips for which the table names none.")
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,19 @@ class Clip:
     path: str
     split: str
     captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaptionFile:
+    """A table of captions: the folder that its paths start from (in the audio folder), and its clips' split.
+
+    ``by_folder``: a clip in a folder that is called like a split is in that split.
+    """
+
+    path: Path
+    folder: str
+    split: str
+    by_folder: bool = False
 
 
 class FolderRecipe:
@@ -64,98 +76,48 @@ class FolderRecipe:
         """Inspect every file and write the manifest and the captions.
 
         Raises:
-            DataError: the audio folder is missing or without audio, the CSV file is malformed, or a path leaves it.
+            DataError: the audio folder is missing or without audio, a table is malformed, or a path leaves the folder.
             ConfigError: ``root`` is in use by something else.
         """
         audio_dir = options.audio_dir or root
-        if not audio_dir.is_dir():
-            raise DataError(f"The audio folder {audio_dir} does not exist; give an existing one with --audio-dir.")
-        captions = _captions_file(options.csv_dir, audio_dir)
-        clips = read_captions(captions, options.split) if captions else find_clips(audio_dir, options.split)
+        paths = audio_files(audio_dir)
+        files = _caption_files(options, audio_dir)
+        clips = read_captions(files) if files else [Clip(path, options.split) for path in paths]
         if not clips:
-            raise DataError(
-                f"{captions or audio_dir} names no audio file; supported are {', '.join(sorted(SUFFIXES))}."
-            )
-        prefix = _link(root, audio_dir)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # soundfile and hashlib let other threads run
-            jobs = pool.map(lambda clip: inspect(audio_dir, clip, prefix), clips)
-            rows = list(track(jobs, "inspect", total=len(clips)))
+            named = files[0].path if files else audio_dir
+            raise DataError(f"{named} names no audio file; supported are {', '.join(sorted(SUFFIXES))}.")
+        prefix = link_audio(root, audio_dir)
+        found = inspect_files(audio_dir, [clip.path for clip in clips], root)
+        rows = [
+            ManifestRow(id=clip.path, path=prefix + clip.path, split=clip.split, **inspection.row())
+            for clip, inspection in zip(clips, found, strict=True)
+        ]
         return write_dataset(root, DatasetContent(self, options, rows, _references(clips)))
 
 
-def find_clips(audio_dir: Path, split: str) -> list[Clip]:
-    """Return every file below a folder that is named like audio, in the order of the paths; links are not followed."""
-    found = []
-    for folder, _, names in os.walk(audio_dir):
-        inside = Path(folder).relative_to(audio_dir)
-        found += [(inside / name).as_posix() for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    return [Clip(path, split) for path in sorted(found)]
-
-
-def read_captions(path: Path, split: str) -> list[Clip]:
-    """Read ``path,caption[,split]``; several rows with one path are several captions of one clip.
+def read_captions(files: Iterable[CaptionFile]) -> list[Clip]:
+    """Read tables of ``path,caption[,split]``; several rows with one path are several captions of one clip.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or a row is malformed; names the file and the line.
+        DataError: a file cannot be read, lacks a column, or a row is malformed; names the file and the line.
     """
     clips: dict[str, Clip] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            if not {"path", "caption"} <= set(reader.fieldnames or ()):
-                raise DataError(f"{path} needs the columns path and caption; it has {reader.fieldnames}.")
-            for row in reader:
-                _add_caption(clips, row, split, f"{path}, line {reader.line_num}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV file in UTF-8 ({error}); save it as one.") from error
+    for file in files:
+        table = read_table(file.path)
+        column = "file_name" if "file_name" in table.columns else "path"
+        if column not in table.columns or not table.caption_columns:
+            raise DataError(f"{file.path} needs the columns path and caption; it has {list(table.columns)}.")
+        for row in table.rows:
+            _add_captions(clips, table, row, column, file)
     return list(clips.values())
 
 
-def inspect(audio_dir: Path, clip: Clip, prefix: str) -> ManifestRow:
-    """Decode a file whole and return its row, with the fault where it cannot be used."""
-    place = audio_dir / clip.path
-    facts: dict[str, Any] = {"id": clip.path, "path": prefix + clip.path, "split": clip.split}
-    try:
-        if not place.resolve().is_relative_to(audio_dir.resolve()):
-            raise AudioFault("missing", "a link that leaves the audio folder is not followed")
-        info = probe_audio(place)
-        samples = len(load_audio(place, info.sample_rate))
-    except AudioFault as fault:
-        return ManifestRow(**facts, status=fault.status, reason=fault.reason)
-    facts |= {"seconds": samples / info.sample_rate, "sample_rate": info.sample_rate, "sha256": sha256_file(place)}
-    return ManifestRow(**facts, status="ok")
+def link_audio(root: Path, audio_dir: Path) -> str:
+    """Make ``<root>/audio`` point to the audio folder; return the prefix of paths in the manifest.
 
-
-def _captions_file(csv_dir: Path | None, audio_dir: Path) -> Path | None:
-    if csv_dir is None:
-        inside = audio_dir / CAPTIONS
-        return inside if inside.is_file() else None
-    path = csv_dir / CAPTIONS if csv_dir.is_dir() else csv_dir
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; give the folder of {CAPTIONS}, or that file, with --csv-dir.")
-    return path
-
-
-def _add_caption(clips: dict[str, Clip], row: dict[str, str | None], split: str, where: str) -> None:
-    name, caption = (row.get("path") or "").strip(), (row.get("caption") or "").strip()
-    split = (row.get("split") or "").strip() or split
-    if not name:
-        raise DataError(f"{where}: the field path is empty; name an audio file.")
-    try:
-        ManifestRow(id=name, path=name, split=split, status="ok")
-    except ValidationError as error:
-        raise DataError(
-            f"{where}: the path '{name}' leaves the audio folder; use one inside it without '..'."
-        ) from error
-    name = PurePosixPath(name.replace("\\", "/")).as_posix()
-    clip = clips.setdefault(name, Clip(name, split))
-    if clip.split != split:
-        raise DataError(f"{where}: '{name}' is in split '{split}' here and in '{clip.split}' above; choose one.")
-    clips[name] = Clip(name, split, (*clip.captions, caption) if caption else clip.captions)
-
-
-def _link(root: Path, audio_dir: Path) -> str:
-    """Make ``<root>/audio`` point to the audio folder; return the prefix of paths in the manifest."""
+    Raises:
+        ConfigError: ``<root>/audio`` is something else.
+    """
     if root.resolve() == audio_dir.resolve():
         return ""
     root.mkdir(parents=True, exist_ok=True)
@@ -165,6 +127,47 @@ def _link(root: Path, audio_dir: Path) -> str:
     if link.resolve() != audio_dir.resolve():
         raise ConfigError(f"{link} belongs to another dataset; give another folder with --root.")
     return f"{AUDIO}/"
+
+
+def _caption_files(options: FolderOptions, audio_dir: Path) -> list[CaptionFile]:
+    """Return the tables: the one that was given, or those of the audio folder, or those of its split folders."""
+    given = options.csv_dir
+    if given is not None and not given.is_dir():
+        if not given.is_file():
+            raise DataError(f"{given} does not exist; give the folder of {CAPTIONS[0]}, or that file, with --csv-dir.")
+        return [CaptionFile(given, "", options.split, given.name in METADATA)]
+    for name in (*CAPTIONS, *METADATA):
+        path = (given or audio_dir) / name
+        if path.is_file():
+            return [CaptionFile(path, "", options.split, name in METADATA)]
+    if given is not None:
+        raise DataError(f"{given} holds no {CAPTIONS[0]}; give the folder of one, or a file, with --csv-dir.")
+    found = [(path, path.parent.name) for name in METADATA for path in sorted(audio_dir.glob(f"*/{name}"))]
+    return [CaptionFile(path, folder, _split_of(folder) or folder) for path, folder in found]
+
+
+def _split_of(folder: str) -> str | None:
+    """Return the split that a folder's name says, or None."""
+    return next((split for split, names in SPLIT_FOLDERS.items() if folder.casefold() in names), None)
+
+
+def _add_captions(clips: dict[str, Clip], table: Table, row: Row, column: str, file: CaptionFile) -> None:
+    where, name = f"{file.path}, line {row.line}", row.text(column)
+    if not name:
+        raise DataError(f"{where}: the field {column} is empty; name an audio file.")
+    try:
+        ManifestRow(id=name, path=name, split=file.split, status="ok")
+    except ValidationError as error:
+        raise DataError(
+            f"{where}: the path '{name}' leaves the audio folder; use one inside it without '..'."
+        ) from error
+    inside = PurePosixPath(file.folder, name.replace("\\", "/"))
+    split = row.text("split") or (file.by_folder and _split_of(inside.parts[0])) or file.split
+    path = inside.as_posix()
+    clip = clips.setdefault(path, Clip(path, split))
+    if clip.split != split:
+        raise DataError(f"{where}: '{name}' is in split '{split}' here and in '{clip.split}' above; choose one.")
+    clips[path] = Clip(path, split, (*clip.captions, *table.captions(row)))
 
 
 def _references(clips: Iterable[Clip]) -> list[References]:

@@ -20,6 +20,10 @@ DATASETS = LazyRegistry(
     {
         "scenes": "fusion_train.datasets.scenes.recipe:ScenesRecipe",
         "folder": "fusion_train.datasets.folder:FolderRecipe",
+        "llava-probe": "fusion_train.datasets.llava_probe:LlavaProbeRecipe",
+        "visual-questions": "fusion_train.datasets.visual_questions:VisualQuestionsRecipe",
+        "audiocaps": "fusion_train.datasets.audiocaps:AudioCapsRecipe",
+        "clotho": "fusion_train.datasets.clotho:ClothoRecipe",
     },
 )
 
