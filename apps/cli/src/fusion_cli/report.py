@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fusion_cli.methods import methods
+
 if TYPE_CHECKING:
     from fusion_report.ablation import AblationRow
     from fusion_report.curves import RunCurves
 
 app = typer.Typer(no_args_is_help=True, help="Tables and figures from files alone: run cards, scores, logs.")
+app.command("methods")(methods)
 
 
 @app.command()

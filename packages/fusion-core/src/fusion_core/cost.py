@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch.nn import functional
@@ -98,6 +100,20 @@ def measure_flops(backbone: Backbone, system: FusionSystem | None, shape: CallSh
         split = SplitDecoder(backbone, system.first_site)
         cached = count_flops(lambda: call.run(training=True, above=split))
     return {"forward": forward, "step": step, "cached_step": cached, "generate": generate}
+
+
+def training_step(backbone: Backbone, system: FusionSystem, shape: CallShape, prefixed: bool) -> Callable[[], None]:
+    """Return the training step of one clip, ready to be run: forward, loss, gradients; the system must be attached.
+
+    Args:
+        backbone: the frozen model.
+        system: what is trained.
+        shape: what is read.
+        prefixed: begin at the lowest site, as with the frozen prefix, where the system has one.
+    """
+    cut = prefixed and 0 < system.first_site < backbone.depth
+    above = SplitDecoder(backbone, system.first_site) if cut else None
+    return partial(_Call(backbone, system, shape).run, training=True, above=above)
 
 
 class _Call:

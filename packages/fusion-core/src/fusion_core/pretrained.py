@@ -22,6 +22,7 @@ from filelock import FileLock
 from fusion_core.backbone import Backbone, BackboneIdentity
 from fusion_core.errors import ConfigError, MissingAssetError
 from fusion_core.files import cache_dir, sha256_file
+from fusion_core.hub import local_folder
 from fusion_core.registry import LazyRegistry
 
 SMOLLM2 = "smollm2-135m"
@@ -30,6 +31,8 @@ SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 TINY = "tiny-random"
 TINY_VLM = "tiny-vlm"
 PROVENANCE_FILE = "fusion.json"
+REPOSITORIES = {"llava-1.5-7b": "llava-hf/llava-1.5-7b-hf", "llava-1.5-13b": "llava-hf/llava-1.5-13b-hf"}
+"""Names that stand for a repository in the hub's cache."""
 
 # A backbone of a name: a function from the type of the frozen weights to a Backbone.
 BACKBONES = LazyRegistry(
@@ -130,7 +133,7 @@ def backbone_folder(name: str) -> Path:
     Raises:
         MissingAssetError: the weights are not on this machine; the message names what provides them.
     """
-    folder = smollm2_folder() if name == SMOLLM2 else Path(name)
+    folder = smollm2_folder() if name == SMOLLM2 else local_folder(REPOSITORIES.get(name, name), ("config.json",))
     if not (folder / "config.json").is_file():
         raise MissingAssetError(
             f"There is no backbone {name!r}: give {', '.join(BACKBONES.names())}, "

@@ -51,6 +51,7 @@ class ClapEncoder(FrozenEncoder):
     """
 
     name = "clap"
+    width = 768
     repository = UNFUSED
     sample_rate = SAMPLE_RATE
 

@@ -54,6 +54,22 @@ def reference_config(settings: RunSettings, backbone: Backbone, encoder_width: i
 def build_system(name: str, settings: RunSettings, backbone: Backbone, encoder_width: int) -> FusionSystem:
     """Build an untrained system whose initial weights depend on the seed alone, calibrated on the backbone and attached to it.
 
+    Raises:
+        ConfigError: there is no such system, it has no such option, or an option is missing.
+    """
+    config = system_config(name, settings, backbone, encoder_width)
+    system_type: type[FusionSystem] = SYSTEMS.load(name)
+    torch.manual_seed(settings.seed)
+    system = system_type(config)
+    system.calibrate(backbone)
+    system.to(backbone.device)
+    system.attach(backbone)
+    return system
+
+
+def system_config(name: str, settings: RunSettings, backbone: Backbone, encoder_width: int) -> SystemConfig:
+    """Return the configuration of a run's system; the backbone may be an outline without weights.
+
     Its options are ``settings.system``; what it shares with the additive system is taken from ``settings.reference``, and where
     no size is given it is matched to that system's.
 
@@ -70,17 +86,10 @@ def build_system(name: str, settings: RunSettings, backbone: Backbone, encoder_w
     _refuse_unknown("system", name, settings.system, config_type, facts)
     try:
         if reference is None:
-            config = config_type(**facts, **settings.system)
-        else:
-            config = matched_config(name, reference, {**facts, **settings.system})
+            return config_type(**facts, **settings.system)
+        return matched_config(name, reference, {**facts, **settings.system})
     except TypeError as error:
         raise ConfigError(f"system {name!r}: {error}; give it by --set system.KEY=VALUE or in the profile.") from None
-    torch.manual_seed(settings.seed)
-    system = system_type(config)
-    system.calibrate(backbone)
-    system.to(backbone.device)
-    system.attach(backbone)
-    return system
 
 
 def _options(config_type: type[SystemConfig]) -> list[str]:
