@@ -7,9 +7,11 @@ import json
 import jsonschema
 import pytest
 from fusion_eval.comparing import compare
+from fusion_eval.retention import MARGIN, METHOD, compare_answers
 from fusion_eval.schemas import ManifestRow
 from fusion_eval.schemas.__main__ import FILES, main
 from fusion_eval.schemas.rerank import RerankWeights, TunedWeights
+from fusion_eval.schemas.retention import Answers, Outcome, Question, Retention, RetentionBackbone
 from fusion_eval.scoring import score
 
 
@@ -52,12 +54,29 @@ def examples(references, predictions, events, run_card) -> dict[str, dict]:
         definition={"grid": 84},
     )
     comparison = compare([predictions], [predictions], references, resamples=100)
+    outcome = Outcome(text="3", exact=True, contains=True, likelihood=True, answer_logprob=-0.5)
+    answers = Answers(logits_sha256="0" * 64, outcomes={"a": outcome})
+    question = Question(category="count", cluster="a.png", answer="3")
+    retention = Retention(
+        run_id="demo",
+        system="additive",
+        adapter_sha256="1" * 64,
+        backbone=RetentionBackbone(name="tiny-vlm", weights_sha256="2" * 64, precision="fp32"),
+        probe="visual-questions",
+        probe_sha256="3" * 64,
+        scoring="exact",
+        margin=MARGIN,
+        conditions={"none": compare_answers({"a": question}, answers, answers, "exact")},
+        method=METHOD,
+    )
     row = ManifestRow(id="a", path="audio/a.flac", split="test", status="ok", seconds=8.0)
     files = {
+        "answers.schema.json": answers,
         "comparison.schema.json": comparison,
         "predictions.schema.json": predictions,
         "references.schema.json": references,
         "rerank-weights.schema.json": weights,
+        "retention.schema.json": retention,
         "run-card.schema.json": run_card,
         "scene-events.schema.json": events,
         "scores.schema.json": scores,

@@ -188,7 +188,7 @@ def _clustered(step_N: NDArray[np.float64], clusters: Sequence[str]) -> tuple[fl
     _, member_N = np.unique(np.asarray(clusters), return_inverse=True)
     groups = int(member_N.max()) + 1
     residual_N = step_N - step_N.mean()
-    independent = float(residual_N @ residual_N) / count**2
+    independent = float(residual_N @ residual_N) / count / max(1, count - 1)
     if independent == 0.0:
         return count / groups, 0.0
     sums_C = np.bincount(member_N, weights=residual_N)

@@ -14,13 +14,16 @@ from fusion_eval.files import write_atomic
 from fusion_eval.schemas import ManifestRow, Predictions, Record, References, RunCard, SceneEvents, Scores
 from fusion_eval.schemas.comparison import Comparison
 from fusion_eval.schemas.rerank import TunedWeights
+from fusion_eval.schemas.retention import Answers, Retention
 
 FILES: dict[str, type[Record]] = {
+    "answers.schema.json": Answers,
     "comparison.schema.json": Comparison,
     "manifest-row.schema.json": ManifestRow,
     "predictions.schema.json": Predictions,
     "references.schema.json": References,
     "rerank-weights.schema.json": TunedWeights,
+    "retention.schema.json": Retention,
     "run-card.schema.json": RunCard,
     "scene-events.schema.json": SceneEvents,
     "scores.schema.json": Scores,
