@@ -31,7 +31,11 @@ def prepare(
         Path | None, typer.Option(help="Folder of the tables of captions (folder, audiocaps, clotho).")
     ] = None,
     bank: Annotated[Path | None, typer.Option(help="Folder of labelled recordings (scenes).")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw (scenes).")] = None,
+    source: Annotated[Path | None, typer.Option(help="LLaVA's list of conversations (llava-probe).")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that the list's images begin in (llava-probe).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of every draw (scenes, visual-questions, llava-probe).")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another option of the dataset; repeatable.")
     ] = None,
@@ -52,10 +56,14 @@ def prepare(
         fusion data prepare folder --audio-dir my_sounds
 
         fusion data prepare audiocaps --csv-dir audiocaps/dataset --audio-dir /data/audiocaps/wav
+
+        fusion data prepare visual-questions
+
+        fusion data prepare llava-probe --source llava_v1_5_mix665k.json --images /data/llava
     """
     from fusion_train.datasets.registry import parse_options, prepare_dataset
 
-    given = {"audio_dir": audio_dir, "csv_dir": csv_dir, "bank": bank, "seed": seed}
+    given = {"audio_dir": audio_dir, "csv_dir": csv_dir, "bank": bank, "seed": seed, "source": source, "images": images}
     options = parse_options(dataset, given | _settings(settings or ()))
     prepared = prepare_dataset(dataset, options, root)
     result = _summary(prepared)
@@ -255,9 +263,17 @@ def _print_corpus(result: dict[str, Any]) -> None:
 
 
 def _print_statistics(statistics: dict[str, Any]) -> None:
-    """Print what composed scenes measure of themselves: sounds by class, leakage, agreement."""
+    """Print what a dataset measures of itself: sounds by class, leakage, agreement; a probe's questions and hash."""
     from rich.table import Table
 
+    if "probe_sha256" in statistics:
+        questions = Table("kind", "questions", title="Questions", title_justify="left")
+        for kind, number in statistics["questions"].items():
+            questions.add_row(kind, str(number))
+        stdout.print(questions)
+        stdout.print(f"Locked list: {statistics['probe_sha256']}")
+        if "disclosure" in statistics:
+            stdout.print(statistics["disclosure"])
     if "bank" in statistics:
         found = next(iter(statistics["bank"].values()))
         columns = [name for name in ("train", "val", "test", "parameters") if name in found]

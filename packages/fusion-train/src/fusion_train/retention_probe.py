@@ -21,10 +21,9 @@ from fusion_encoders.base import canonical_json
 from fusion_eval.schemas.base import first_problem
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fusion_train.datasets.base import CARD, DatasetCard
+from fusion_train.datasets.base import CARD, IMAGES, DatasetCard
 
 PROBE_FILE = "probe.jsonl"
-IMAGES = "images"
 
 
 class ProbeItem(BaseModel):

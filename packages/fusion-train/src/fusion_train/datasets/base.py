@@ -5,6 +5,7 @@
 <root>/references/<split>.json  captions by clip
 <root>/events/<split>.json      event graphs (composed scenes alone)
 <root>/audio/…                  audio files, or a link to the folder that holds them
+<root>/images/…, probe.jsonl    instead, in a dataset of questions
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pydantic import BaseModel, Field
 CARD = "dataset.json"
 MANIFEST = "manifest.parquet"
 AUDIO = "audio"
+IMAGES = "images"
 Options = TypeVar("Options", bound=BaseModel)
 
 
@@ -95,14 +97,19 @@ class PreparedDataset:
         path = self.root / "events" / f"{split}.json"
         return SceneEvents.read(path) if path.exists() else None
 
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        """Where files may lie: the root, and what its folders of media link to."""
+        return self.root, self.root / AUDIO, self.root / IMAGES
+
     def audio_path(self, row: ManifestRow) -> Path:
-        """Return where the audio of a row lies.
+        """Return where the audio of a row lies; the image, in a dataset of questions.
 
         Raises:
-            DataError: the path, or a link on the way, leaves the dataset's root and its audio folder.
+            DataError: the path, or a link on the way, leaves the dataset's root and its audio or image folder.
         """
         path = (self.root / row.path).resolve()
-        if not any(path.is_relative_to(folder.resolve()) for folder in (self.root, self.root / AUDIO)):
+        if not any(path.is_relative_to(folder.resolve()) for folder in self._folders):
             raise DataError(
                 f"{self.root / MANIFEST}, clip '{row.id}': '{row.path}' leaves the dataset's root; move it in."
             )

@@ -33,9 +33,9 @@ from fusion_eval.retention import normalise_answer
 from fusion_eval.schemas import ManifestRow
 from pydantic import BaseModel, ConfigDict, Field
 
-from fusion_train.datasets.base import DatasetContent, PreparedDataset, write_dataset
+from fusion_train.datasets.base import IMAGES, DatasetContent, PreparedDataset, write_dataset
 from fusion_train.datasets.visual_questions import is_locked, probe_statistics
-from fusion_train.retention_probe import IMAGES, PROBE_FILE, ProbeItem, load_probe, write_probe
+from fusion_train.retention_probe import PROBE_FILE, ProbeItem, load_probe, write_probe
 
 VERSION = 1
 DISCLOSURE = (

@@ -14,6 +14,7 @@ from fusion_eval.schemas import ManifestRow, counts_by_status
 
 from fusion_train.datasets.base import PreparedDataset, open_dataset, rows_sha256
 
+CHANGED = "the file is not the one that was prepared (its hash differs)"
 LENGTH_TOLERANCE = 0.001
 """How far (s) the decoded length may lie from the manifest's."""
 
@@ -75,14 +76,18 @@ def quarantined(rows: list[ManifestRow]) -> tuple[Fault, ...]:
 
 
 def _fault(dataset: PreparedDataset, row: ManifestRow) -> str | None:
-    """Return what is wrong with a clip that the manifest calls ok, or None."""
+    """Return what is wrong with a clip or an image that the manifest calls ok, or None."""
     from fusion_encoders.audio import load_audio, probe_audio
+    from fusion_encoders.images import IMAGE_SUFFIXES, load_image
 
     try:
         path = dataset.audio_path(row)
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            load_image(path)
+            return CHANGED if row.sha256 is not None and sha256_file(path) != row.sha256 else None
         info = probe_audio(path)
         if row.sha256 is not None and sha256_file(path) != row.sha256:
-            return "the file is not the one that was prepared (its hash differs)"
+            return CHANGED
         seconds = len(load_audio(path, info.sample_rate)) / info.sample_rate
     except FusionError as error:
         return str(error)

@@ -19,8 +19,16 @@ from fusion_encoders.images import save_image
 from fusion_eval.schemas import ManifestRow
 from pydantic import BaseModel, ConfigDict, Field
 
-from fusion_train.datasets.base import CARD, DatasetCard, DatasetContent, PreparedDataset, json_sha256, write_dataset
-from fusion_train.retention_probe import IMAGES, PROBE_FILE, Probe, ProbeItem, load_probe, write_probe
+from fusion_train.datasets.base import (
+    CARD,
+    IMAGES,
+    DatasetCard,
+    DatasetContent,
+    PreparedDataset,
+    json_sha256,
+    write_dataset,
+)
+from fusion_train.retention_probe import PROBE_FILE, Probe, ProbeItem, load_probe, write_probe
 from fusion_train.text_questions import text_questions
 from fusion_train.visual_questions import CATEGORIES, Split, VisualQuestion, VisualScene, example, render
 
