@@ -17,13 +17,18 @@ import transformers
 from fusion_core.backbone import Backbone
 from fusion_core.errors import ConfigError
 from fusion_core.files import cache_dir
+from fusion_core.vision import VisionBackbone
 from fusion_encoders.base import canonical_json
 from fusion_eval.retention import MARGIN, METHOD, compare_answers
 from fusion_eval.schemas.retention import Answers, Condition, Question, Retention, RetentionBackbone, Scoring
 
-from fusion_train.retention_probe import Probe
+from fusion_train.datasets.registry import prepare_dataset
+from fusion_train.datasets.visual_questions import VisualQuestionsOptions, VisualQuestionsRecipe
+from fusion_train.retention_probe import Probe, load_probe
 from fusion_train.retention_reading import GREEDY, QUESTIONS_AT_ONCE, Hearing, Layout, ProbeReader
 from fusion_train.retention_runs import SoundLibrary, Sounds, TrainedRun
+from fusion_train.text_questions import NAME as TEXT_QUESTIONS
+from fusion_train.text_questions import text_probe
 
 RETENTION_FILE = "retention.json"
 READING_VERSION = 1
@@ -158,6 +163,25 @@ class RetentionMeasurement:
             distractors=sounds.source,
             method=METHOD,
         )
+
+
+def choose_probe(name: str | None, backbone: Backbone) -> Probe:
+    """Return a probe by its name or place, or the one that suits the backbone.
+
+    Args:
+        name: ``visual-questions`` (made where it is not there, in the size that the backbone sees), ``text-questions``, or a file
+            of JSON lines or its folder; None takes the first for a backbone that sees, the second for one that does not.
+        backbone: who is asked.
+
+    Raises:
+        DataError: the probe is absent or malformed.
+    """
+    if name == TEXT_QUESTIONS or (name is None and not isinstance(backbone, VisionBackbone)):
+        return text_probe()
+    if name is not None and name != VisualQuestionsRecipe.name:
+        return load_probe(Path(name))
+    size = backbone.image_size if isinstance(backbone, VisionBackbone) else VisualQuestionsOptions().size
+    return load_probe(prepare_dataset(VisualQuestionsRecipe.name, VisualQuestionsOptions(size=size)).root)
 
 
 def questions_of(probe: Probe) -> dict[str, Question]:

@@ -187,7 +187,7 @@ class ProbeReader:
         for place, hypotheses, values in zip(batch.places, said, logprobs, strict=True):
             item = self.probe.items[place]
             text = self.backbone.tokenizer.decode(list(hypotheses[0].ids), skip_special_tokens=True)
-            lengths = [len(self.backbone.encode(choice)) for choice in item.choices]
+            lengths = [len(self._tokens(choice)) for choice in item.choices]
             record.outcomes[item.question_id] = outcome(item, " ".join(text.split()), values, lengths)
 
     def _likelihoods(
@@ -199,7 +199,7 @@ class ProbeReader:
         first_BV = self.backbone.logits(self.backbone.hidden(last_B1, None, cache, context)[:, -1]).float()
         record.add_logits(first_BV)
         logprobs_BV = first_BV.log_softmax(dim=-1)
-        choices = [[self.backbone.encode(text) for text in self.probe.items[place].choices] for place in batch.places]
+        choices = [[self._tokens(text) for text in self.probe.items[place].choices] for place in batch.places]
         values = [
             [float(logprobs_V[ids[0]]) for ids in mine] for logprobs_V, mine in zip(logprobs_BV, choices, strict=True)
         ]
@@ -235,6 +235,11 @@ class ProbeReader:
             targets_N1 = torch.tensor(ids[1:], device=real_NV.device)[:, None]
             values.append(float(real_NV.log_softmax(dim=-1).gather(1, targets_N1).sum()))
         return values
+
+    def _tokens(self, answer: str) -> list[int]:
+        """Return the tokens of an answer as they follow a prompt."""
+        ids: list[int] = self.backbone.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return ids
 
     def _rows(self, cache: DynamicCache, rows: Sequence[int]) -> DynamicCache:
         """Return a cache of its own with some of the rows."""

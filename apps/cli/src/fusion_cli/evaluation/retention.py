@@ -55,14 +55,14 @@ def retention(
 
         fusion eval retention --ckpt runs/a --ckpt runs/b --backbone smollm2-vl --condition none,distractor --gate
     """
-    from fusion_train.retention import Inquiry, RetentionMeasurement, failed, write_retention
+    from fusion_train.retention import Inquiry, RetentionMeasurement, choose_probe, failed, write_retention
     from fusion_train.retention_runs import SoundLibrary, read_run, shared_backbone
 
     from fusion_cli.console import notify, print_json
 
     runs = [read_run(folder) for folder in checkpoints]
     asked = shared_backbone(runs, backbone)
-    questions = _probe(probe, asked).first(items)
+    questions = choose_probe(probe, asked).first(items)
     inquiry = Inquiry(questions, _conditions(condition, questions), _scoring(scoring), SoundLibrary(distractors))
     found = RetentionMeasurement(asked, inquiry).measure(runs)
     paths = [write_retention(run.folder, one) for run, one in zip(runs, found, strict=True)]
@@ -79,24 +79,6 @@ def retention(
             if names:
                 notify(f"{run}: that no more than 0.5 points was lost is not shown under {', '.join(names)}.")
         raise typer.Exit(5)
-
-
-def _probe(name: str | None, backbone: Backbone) -> Probe:
-    """Return the probe that is named, or the one that suits the backbone; procedural images are made where they are not there."""
-    from fusion_core.vision import VisionBackbone
-    from fusion_train.datasets.visual_questions import VisualQuestionsOptions
-    from fusion_train.retention_probe import load_probe
-    from fusion_train.text_questions import NAME, text_probe
-
-    seeing = isinstance(backbone, VisionBackbone)
-    if name == NAME or (name is None and not seeing):
-        return text_probe()
-    if name is not None and name != "visual-questions":
-        return load_probe(Path(name))
-    from fusion_train.datasets.registry import prepare_dataset
-
-    size = {"size": backbone.image_size} if isinstance(backbone, VisionBackbone) else {}
-    return load_probe(prepare_dataset("visual-questions", VisualQuestionsOptions(**size)).root)
 
 
 def _conditions(text: str | None, probe: Probe) -> tuple[Condition, ...]:
