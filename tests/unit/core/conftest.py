@@ -10,14 +10,26 @@ from typing import Any
 
 import pytest
 import torch
-from fusion_core.backbone import Backbone, BackboneIdentity
+from fusion_core.backbone import INSTRUCTION, Backbone, BackboneIdentity
+from fusion_core.images import ImagePreprocessing
+from fusion_core.llava import LlavaBackbone
 from fusion_core.match import matched_config
 from fusion_core.pretrained import load_backbone
 from fusion_core.prompt import Prompt
 from fusion_core.systems import SYSTEMS
 from fusion_core.systems.additive import AdditiveConfig
 from fusion_core.systems.base import FusionSystem
+from fusion_core.tiny_random import byte_tokenizer
+from fusion_core.vision import VisionBackbone
 
+# The chat of LLaVA-1.5 as its processor writes it.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}: "
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+IMAGE = torch.randint(0, 256, (1, 3, 24, 24), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
 ENCODER_WIDTH = 12
 SITES = (3, 6)
 CAPTION = "A dog."
@@ -43,7 +55,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "data-only-attention": ("data-only", {"rank": 2, "scaling": 1, "targets": "attention"}),
 }
 ONE_EACH = ["additive-broadcast-gated-linear", "concat", "cross-attention", "hybrid", "partial-unfreeze", "data-only"]
-ARCHITECTURES = ("llama", "qwen2", "gpt-neox")
+ARCHITECTURES = ("llama", "qwen2", "gpt-neox", "llava")
 
 
 @cache
@@ -68,11 +80,39 @@ def load_tiny(architecture: str, dtype: torch.dtype = torch.float32) -> Backbone
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
+        if architecture == "llava":
+            return tiny_llava(common, dtype)
         if architecture == "qwen2":
             model = Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=2))
         else:
             model = GPTNeoXForCausalLM(GPTNeoXConfig(**common))
     return Backbone(model.to(dtype), llama.tokenizer, BackboneIdentity(architecture, "0" * 64))
+
+
+def tiny_llava(language: dict[str, Any], dtype: torch.dtype) -> LlavaBackbone:
+    """Return a random LLaVA with a CLIP tower of two layers, 6 x 6 cells of 4 pixels, and LLaVA's chat."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.chat_template = CHAT_TEMPLATE
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=24,
+        patch_size=4,
+        projection_dim=16,
+        initializer_range=0.5,
+    )
+    text = LlamaConfig(**{**language, "vocab_size": len(tokenizer)}, num_key_value_heads=2)
+    image_id = tokenizer.convert_tokens_to_ids("<image>")
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=image_id, image_seq_length=36)
+    config.initializer_range = 0.3
+    model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager").to(dtype)
+    preprocessing = ImagePreprocessing(24, 24, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
+    return LlavaBackbone(model, tokenizer, BackboneIdentity("llava", "0" * 64), preprocessing)
 
 
 def reference(**options: Any) -> AdditiveConfig:
@@ -120,14 +160,24 @@ def move_from_start(system: FusionSystem) -> FusionSystem:
 
 @dataclass
 class Fused:
-    """A system attached to its backbone."""
+    """A system attached to its backbone; one that sees is shown an image with every prompt."""
 
     backbone: Backbone
     system: FusionSystem
 
     @property
     def prompt(self) -> Prompt:
-        return self.system.prompt(self.backbone)
+        system = self.system
+        if isinstance(self.backbone, VisionBackbone):
+            return self.backbone.question(INSTRUCTION, image=True, slots=system.slots, heard=system.hears_prompt)
+        return system.prompt(self.backbone)
+
+    def hidden(self, ids_BS: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        """The backbone's hidden state, the image in its place where the call reads it."""
+        images_BID = None
+        if isinstance(self.backbone, VisionBackbone) and (ids_BS == self.backbone.image_token_id).any():
+            images_BID = self.backbone.embed_images(IMAGE).expand(len(ids_BS), -1, -1)
+        return self.backbone.hidden(ids_BS, *arguments, images_BID=images_BID, **keywords)
 
     def ids(self, rows: int) -> torch.Tensor:
         """Prompt and caption, the same in each row."""
@@ -136,13 +186,13 @@ class Fused:
 
     def bare(self, ids_BS: torch.Tensor) -> torch.Tensor:
         """Logits with no audio bound."""
-        return self.backbone.logits(self.backbone.hidden(ids_BS))
+        return self.backbone.logits(self.hidden(ids_BS))
 
     def logits(self, ids_BS: torch.Tensor, frames: Any, mask_BS: Any = None, slots_BS: Any = None) -> torch.Tensor:
         """Logits with the clips of ``frames`` bound."""
         slots_BS = self.prompt.slot_index(ids_BS.shape[1]) if slots_BS is None else slots_BS
         context = self.system.bind(*frames, slots_BS)
-        return self.backbone.logits(self.backbone.hidden(ids_BS, mask_BS, fusion=context))
+        return self.backbone.logits(self.hidden(ids_BS, mask_BS, fusion=context))
 
 
 @pytest.fixture
@@ -162,7 +212,7 @@ def fuse() -> Iterator[Callable[..., Fused]]:
         fused.system.detach()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., Backbone]:
     """Return the tiny backbone of an architecture and type."""
     return load_tiny

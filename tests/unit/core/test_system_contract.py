@@ -115,9 +115,9 @@ def test_cached_equals_uncached(fused, frames, beams):
     context = fused.system.bind(*frames, prompt.slot_index())
     cache = DynamicCache(config=fused.backbone.decoder.config)
     length = len(prompt.ids)
-    pieces = [fused.backbone.hidden(ids_BS[:, :length], cache=cache, fusion=context)]
+    pieces = [fused.hidden(ids_BS[:, :length], cache=cache, fusion=context)]
     for t in range(length, ids_BS.shape[1]):
-        pieces.append(fused.backbone.hidden(ids_BS[:, t : t + 1], cache=cache, fusion=context))
+        pieces.append(fused.hidden(ids_BS[:, t : t + 1], cache=cache, fusion=context))
     torch.testing.assert_close(fused.backbone.logits(torch.cat(pieces, dim=1)), expected, **TIGHT)
 
 

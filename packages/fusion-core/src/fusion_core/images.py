@@ -75,5 +75,5 @@ class ImagePreprocessing:
             tall, wide = max(0, self.side - height), max(0, self.side - width)
             around = [wide // 2, wide - wide // 2, tall // 2, tall - tall // 2]
             return self._cut(functional.pad(pixels_B3HW, around))
-        top, left = round((height - self.side) / 2), round((width - self.side) / 2)
+        top, left = (height - self.side) // 2, (width - self.side) // 2
         return pixels_B3HW[..., top : top + self.side, left : left + self.side]
