@@ -59,6 +59,7 @@ def outline(name: str) -> Backbone:
         return _seeing(FAMILIES.load("llava"), config, name)
     if name != SMOLLM2 and name in BACKBONES.names():
         backbone = load_backbone(name, torch.bfloat16).to(torch.device("meta"))
+        backbone.model.tie_weights()  # moving to the meta device makes a tied head a weight of its own
         backbone.model.set_attn_implementation("eager")
         return backbone
     folder = backbone_folder(name)
