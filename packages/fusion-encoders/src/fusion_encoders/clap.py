@@ -131,9 +131,10 @@ class ClapSimilarity(AudioTextSimilarity):
     """
 
     name = "clap"
+    encoder_type: type[ClapEncoder] = ClapEncoder
 
     def __init__(self, source: str | None = None, encoder: ClapEncoder | None = None) -> None:
-        self.encoder: ClapEncoder = encoder or ClapEncoder(source)
+        self.encoder: ClapEncoder = encoder or self.encoder_type(source)
         self._texts = ClapTextEncoder(str(self.encoder.path))
         self.width = self._texts.width
 
@@ -152,3 +153,10 @@ class ClapSimilarity(AudioTextSimilarity):
         """Return one SHA-256 for both towers."""
         towers = {"audio": self.encoder.fingerprint(), "text": self._texts.fingerprint()}
         return sha256_of_settings({"name": self.name, **towers})
+
+
+class FusedClapSimilarity(ClapSimilarity):
+    """The same with the towers of ``clap-fused``."""
+
+    name = "clap-fused"
+    encoder_type = FusedClapEncoder

@@ -1,7 +1,8 @@
 """Find an encoder by name: the ones of this package, and those that other packages announce as entry points.
 
-An encoder of ours is one file and one line in ``ENCODERS`` (audio) or ``TEXT_ENCODERS``. Another package adds one with an
-entry point in the group ``fusion.encoders`` or ``fusion.text_encoders``: its name is the encoder's, its value ``module:class``.
+An encoder of ours is one file and one line in ``ENCODERS`` (audio), ``TEXT_ENCODERS`` or ``SIMILARITIES``. Another package adds
+one with an entry point in the group ``fusion.encoders``, ``fusion.text_encoders`` or ``fusion.similarities``: its name is the
+encoder's, its value ``module:class``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from fusion_core.errors import ConfigError
 from fusion_core.registry import LazyRegistry
 
 from fusion_encoders.base import FrozenEncoder
+from fusion_encoders.similarity import AudioTextSimilarity
 from fusion_encoders.text import FrozenTextEncoder
 
 ENCODERS = LazyRegistry(
@@ -37,6 +39,17 @@ TEXT_ENCODERS = LazyRegistry(
 )
 
 
+SIMILARITIES = LazyRegistry(
+    "audio-text similarity",
+    "fusion.similarities",
+    {
+        "clap": "fusion_encoders.clap:ClapSimilarity",
+        "clap-fused": "fusion_encoders.clap:FusedClapSimilarity",
+    },
+)
+"""Those that come with a pretrained text tower; the name is also that of their audio encoder."""
+
+
 def load_encoder(name: str, **options: Any) -> FrozenEncoder:
     """Return the audio encoder of that name, made with its own options.
 
@@ -57,6 +70,17 @@ def load_text_encoder(name: str, **options: Any) -> FrozenTextEncoder:
     """
     encoder: FrozenTextEncoder = _make(TEXT_ENCODERS, name, options)
     return encoder
+
+
+def load_pretrained_similarity(name: str, **options: Any) -> AudioTextSimilarity:
+    """Return the pretrained audio-text similarity of that name, made with its own options.
+
+    Raises:
+        ConfigError: there is no such similarity, or it has no such option.
+        MissingAssetError: its weights are not on this machine.
+    """
+    similarity: AudioTextSimilarity = _make(SIMILARITIES, name, options)
+    return similarity
 
 
 def _make(registry: LazyRegistry, name: str, options: dict[str, Any]) -> Any:

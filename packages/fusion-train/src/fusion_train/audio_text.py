@@ -19,7 +19,7 @@ import torch
 from fusion_core.errors import DataError, MissingAssetError
 from fusion_core.files import cache_dir, sha256_file
 from fusion_encoders.base import FeatureSequence, FrozenEncoder, sha256_of_settings
-from fusion_encoders.registry import load_encoder, load_text_encoder
+from fusion_encoders.registry import SIMILARITIES, load_encoder, load_pretrained_similarity, load_text_encoder
 from fusion_encoders.similarity import AudioTextSimilarity
 from fusion_encoders.text import TextCache
 from fusion_eval.schemas import PredictionItem, Predictions, Schema
@@ -134,6 +134,22 @@ def find_similarity(
     """Return the heads of a dataset and an encoder from the user's cache, or None where they were not trained yet."""
     folder = default_folder(dataset, encoder, settings)
     return load_similarity(folder) if (folder / CARD_FILE).is_file() else None
+
+
+def similarity_at_hand(dataset: PreparedDataset, encoder: FrozenEncoder) -> AudioTextSimilarity | None:
+    """Return what can measure a run's candidates: heads that were trained, or else the text tower that the encoder comes with.
+
+    Returns None where there is neither; a text tower that is not on this machine whole counts as none.
+    """
+    heads = find_similarity(dataset, encoder)
+    if heads is not None or encoder.name not in SIMILARITIES.names():
+        return heads
+    try:
+        similarity = load_pretrained_similarity(encoder.name, encoder=encoder)
+        similarity.embed_text(["a sound"])
+    except MissingAssetError:
+        return None
+    return similarity
 
 
 def load_similarity(folder: Path) -> HeadsSimilarity:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from fusion_encoders.similarity import AudioTextSimilarity
     from fusion_eval.schemas.predictions import Predictions
     from fusion_train.audio_text import FeaturesOfClip, HeadsSimilarity
     from fusion_train.datasets.base import PreparedDataset
@@ -22,6 +23,9 @@ def similarity(
         typer.Option(help="Folder of the trained heads; those of this dataset in the user's cache if not given."),
     ] = None,
     encoder: Annotated[str, typer.Option(help="Audio encoder of the heads, where --heads is not given.")] = "aisfx",
+    by: Annotated[
+        str, typer.Option("--by", help="What measures: heads (fusion align), or the pretrained clap or clap-fused.")
+    ] = "heads",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")] = False,
 ) -> None:
     """Say of each candidate how well it fits its clip, for fusion eval tune-rerank and rerank. Its references are not read.
@@ -29,7 +33,11 @@ def similarity(
     The heads come from fusion align. They judge captions in the language that they learned from: a reranker's weights are chosen
     on val, and what counts is the metrics of the reranked captions, never the similarity itself.
 
-    Example: fusion eval similarity --predictions predictions/val.json --root data/scenes --out with_similarity.json
+    Examples:
+
+        fusion eval similarity --predictions predictions/val.json --root data/scenes --out with_similarity.json
+
+        fusion eval similarity --by clap --predictions predictions/val.json --root data/audiocaps --out with_similarity.json
     """
     from fusion_eval.schemas.predictions import Predictions
     from fusion_train.audio_text import add_similarity, dataset_sha256
@@ -39,20 +47,34 @@ def similarity(
 
     before = Predictions.read(predictions)
     dataset = open_dataset(root)
-    measure = _heads(dataset, root, heads, encoder)
-    if measure.card.dataset_sha256 != dataset_sha256(dataset):
-        notify(f"The heads were trained on another dataset ({measure.card.dataset}) than the one in {root}.")
-    if before.split == "train":
+    measure = _measure(by, dataset, root, heads, encoder)
+    card = getattr(measure, "card", None)
+    if card and card.dataset_sha256 != dataset_sha256(dataset):
+        notify(f"The heads were trained on another dataset ({card.dataset}) than the one in {root}.")
+    if card and before.split == "train":
         notify("The heads were trained on the references of these very clips: their similarity is too good on train.")
     after = add_similarity(before, measure, _features(before, dataset, measure, predictions))
     after.write(out)
-    summary = _summary(after) | {"heads": measure.fingerprint()}
+    summary = _summary(after) | {"measure": measure.name, "measure_sha256": measure.fingerprint()}
+    caution = card.caution if card else "The similarity chooses among captions; it is no score of a system."
     if as_json:
-        print_json(summary | {"caution": measure.card.caution})
+        print_json(summary | {"caution": caution})
     else:
         _print(after, summary)
-        notify(measure.card.caution)
+        notify(caution)
     notify(f"Predictions with similarities: {out}")
+
+
+def _measure(by: str, dataset: PreparedDataset, root: Path, folder: Path | None, encoder: str) -> AudioTextSimilarity:
+    """Load the heads, or a pretrained similarity by its name."""
+    from fusion_core.errors import ConfigError
+    from fusion_encoders.registry import load_pretrained_similarity
+
+    if by == "heads":
+        return _heads(dataset, root, folder, encoder)
+    if folder is not None:
+        raise ConfigError(f"--heads {folder}: the heads measure only with --by heads; leave one of the two out.")
+    return load_pretrained_similarity(by)
 
 
 def _heads(dataset: PreparedDataset, root: Path, folder: Path | None, encoder: str) -> HeadsSimilarity:
@@ -77,7 +99,7 @@ def _heads(dataset: PreparedDataset, root: Path, folder: Path | None, encoder: s
 
 
 def _features(
-    predictions: Predictions, dataset: PreparedDataset, measure: HeadsSimilarity, path: Path
+    predictions: Predictions, dataset: PreparedDataset, measure: AudioTextSimilarity, path: Path
 ) -> FeaturesOfClip:
     """Return the frames of each clip by its id; clips that are not in the feature cache are encoded first.
 
@@ -127,6 +149,6 @@ def _print(predictions: Predictions, summary: dict[str, Any]) -> None:
     table.add_column("what")
     table.add_column("value", justify="right")
     for name, value in summary.items():
-        if name != "heads":
+        if name != "measure_sha256":
             table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
     stdout.print(table)
