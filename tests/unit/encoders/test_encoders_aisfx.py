@@ -15,6 +15,7 @@ from fusion_core.files import sha256_file
 from fusion_encoders import aisfx, aisfx_weights
 from fusion_encoders.aisfx import AisfxEncoder, AisfxNetwork, log_mel
 from fusion_encoders.cache import FeatureCache
+from fusion_encoders.precision import resolve_precision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -117,7 +118,7 @@ def test_auto_is_bfloat16_only_where_the_processor_has_it(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert aisfx._resolve_precision("auto") == expected
+    assert resolve_precision("auto", "aisfx") == expected
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:

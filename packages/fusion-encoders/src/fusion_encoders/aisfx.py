@@ -14,10 +14,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Literal
 
 import torch
-from fusion_core.errors import ConfigError
 from fusion_core.files import sha256_file
 from torch import Tensor
 from torch.nn import functional
@@ -26,8 +24,7 @@ from fusion_encoders.aisfx_weights import converted_weights, read_weights
 from fusion_encoders.audio import RESAMPLING
 from fusion_encoders.base import FrozenEncoder, sha256_of_settings
 from fusion_encoders.mel import MelSettings, mel_power
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from fusion_encoders.precision import Precision, resolve_precision
 
 _MEL = MelSettings(sample_rate=44_100, window=2048, hop=1024, bands=96, low=0.0, high=22_050.0, unit_sum=True)
 _LOG_GAIN = 10_000.0
@@ -59,7 +56,7 @@ class AisfxEncoder(FrozenEncoder):
     sample_rate = _MEL.sample_rate
 
     def __init__(self, dtype: Precision = "auto") -> None:
-        self.dtype = _resolve_precision(dtype)
+        self.dtype = resolve_precision(dtype, self.name)
         self._weights_path = converted_weights()
         self.weights_sha256 = sha256_file(self._weights_path)
         self.preprocessing_sha256 = sha256_of_settings(
@@ -141,14 +138,3 @@ def _spans(logmel_NM: Tensor) -> Iterator[tuple[Tensor, slice]]:
         before = min(start, _HALO)
         stop = min(start + _SPAN + _HALO, frames)
         yield logmel_NM[start - before : stop], slice(before // _STRIDE, (before + _SPAN) // _STRIDE)
-
-
-def _resolve_precision(dtype: str) -> torch.dtype:
-    if dtype == "auto":
-        capabilities = torch.cpu.get_capabilities()
-        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-        return torch.bfloat16 if native else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if dtype not in known:
-        raise ConfigError(f"dtype {dtype!r} of encoder aisfx is none of auto, float32, bfloat16")
-    return known[dtype]

@@ -1,0 +1,26 @@
+"""The precision in which an encoder computes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from fusion_core.errors import ConfigError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve_precision(dtype: str, encoder: str) -> torch.dtype:
+    """Return the type that ``dtype`` names; ``auto`` is bfloat16 where the processor has instructions for it, else float32.
+
+    Raises:
+        ConfigError: ``dtype`` is none of the three.
+    """
+    if dtype == "auto":
+        capabilities = torch.cpu.get_capabilities()
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return torch.bfloat16 if native else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype not in known:
+        raise ConfigError(f"dtype {dtype!r} of encoder {encoder} is none of auto, float32, bfloat16")
+    return known[dtype]

@@ -1,0 +1,150 @@
+"""SmolLM2 with eyes: the frozen cells of EfficientNet-Lite0 become 49 tokens of the chat prompt, before the question.
+
+The construction is LLaVA's (Liu et al., «Visual Instruction Tuning», NeurIPS 2023): image encoder and language model stay as they
+are, and what is between them is trained. ``fusion backbone build smollm2-vl`` trains it; from then on it is frozen too.
+
+Shapes: B images, C cells of an image (one token each), A width of the cells, D width of the language model, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from fusion_core.backbone import Backbone, BackboneIdentity
+from fusion_core.errors import DataError, MissingAssetError
+from fusion_core.files import cache_dir, sha256_file
+from fusion_core.freeze import freeze
+from fusion_core.pretrained import PROVENANCE_FILE, attention, smollm2_folder
+from fusion_core.vision import VisionBackbone
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fusion_encoders.base import sha256_of_settings
+from fusion_encoders.efficientnet import EfficientNetLite0
+from fusion_encoders.image_projector import ImageProjector, ImageProjectorSettings
+from fusion_encoders.precision import Precision
+
+NAME = "smollm2-vl"
+PROJECTOR_FILE = "projector.safetensors"
+CARD_FILE = "card.json"
+ENCODER_PRECISION: Precision = "float32"
+"""The same on every machine, so that the model is the same too."""
+BUILD_COMMAND = "fusion backbone build smollm2-vl"
+IMAGE_TOKEN = "<empty_output>"
+"""A token of the vocabulary that no prompt has: tokens of an image stand in its place, so tokenizer and weights are untouched."""
+
+
+class SmolLM2VL(VisionBackbone):
+    """SmolLM2-135M-Instruct behind EfficientNet-Lite0 and a projector, every part frozen.
+
+    Args:
+        language: the language model of transformers.
+        tokenizer: its tokenizer.
+        identity: name and hash of all three parts.
+        language_sha256: hash of the language model's weights alone, by which a run that was trained on it is recognised.
+        encoder: gives the cells.
+        projector: makes tokens of them.
+    """
+
+    image_tokens = EfficientNetLite0.cells
+    image_size = EfficientNetLite0.preprocessing.side
+
+    def __init__(
+        self,
+        language: Any,
+        tokenizer: Any,
+        identity: BackboneIdentity,
+        language_sha256: str,
+        encoder: EfficientNetLite0,
+        projector: ImageProjector,
+    ) -> None:
+        super().__init__(language, tokenizer, identity)
+        self.language_sha256 = language_sha256
+        self.encoder = encoder
+        self.projector = projector
+        freeze(projector)
+        self.image_token_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+
+    def to(self, device: torch.device) -> Backbone:
+        """Move the language model and the projector to a device; cells are computed on the CPU."""
+        self.projector.to(device)
+        return super().to(device)
+
+    @torch.no_grad()
+    def embed_images(self, pixels_B3HW: Tensor) -> Tensor:
+        """Return what the images put into the prompt, e_BID."""
+        x_BCA = self.encoder.encode(pixels_B3HW)
+        e_BID: Tensor = self.projector(x_BCA.to(self.device))
+        return e_BID
+
+    def ask(self, question: str, image: bool) -> str:
+        """Return the text of the chat prompt for a question, the image tokens spelt out where there is an image."""
+        return self.chat(f"{IMAGE_TOKEN * self.image_tokens}\n{question}" if image else question)
+
+
+def load_smollm2_vl(dtype: torch.dtype) -> SmolLM2VL:
+    """Load the model that was built on this machine.
+
+    Raises:
+        DataError: the projector is not the one that its card names.
+        MissingAssetError: it was not built yet, or the weights of a part are not installed.
+    """
+    encoder = EfficientNetLite0(ENCODER_PRECISION)
+    settings = ImageProjectorSettings()
+    folder = projector_folder(encoder, settings)
+    card = folder / CARD_FILE
+    if not card.is_file():
+        raise MissingAssetError(f"The eyes of {NAME} were not built on this machine yet: {BUILD_COMMAND}.")
+    projector_sha256 = sha256_file(folder / PROJECTOR_FILE)
+    if json.loads(card.read_text(encoding="utf-8"))["projector_sha256"] != projector_sha256:
+        raise DataError(f"{folder / PROJECTOR_FILE} is not what its card names: {BUILD_COMMAND} --again.")
+    projector = ImageProjector(settings)
+    projector.load_state_dict(load_file(folder / PROJECTOR_FILE))
+    return with_eyes(encoder, projector, projector_sha256, dtype)
+
+
+def with_eyes(
+    encoder: EfficientNetLite0, projector: ImageProjector, projector_sha256: str, dtype: torch.dtype
+) -> SmolLM2VL:
+    """Load SmolLM2 and put eyes before it.
+
+    Raises:
+        MissingAssetError: the weights of SmolLM2 are not on this machine.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    folder = smollm2_folder()
+    language = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation=attention(), local_files_only=True, use_safetensors=True
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    language_sha256 = smollm2_sha256()
+    parts = {"language": language_sha256, "encoder": encoder.fingerprint(), "projector": projector_sha256}
+    identity = BackboneIdentity(NAME, sha256_of_settings(parts))
+    return SmolLM2VL(language, tokenizer, identity, language_sha256, encoder, projector)
+
+
+def smollm2_sha256() -> str:
+    """Return the hash of the language model's weights.
+
+    Raises:
+        MissingAssetError: they are not on this machine.
+    """
+    provenance = json.loads((smollm2_folder() / PROVENANCE_FILE).read_text(encoding="utf-8"))
+    return str(provenance["weights_sha256"])
+
+
+def projector_folder(encoder: EfficientNetLite0, settings: ImageProjectorSettings) -> Path:
+    """Return the place in the user's cache of a projector between this encoder and SmolLM2.
+
+    Raises:
+        MissingAssetError: the weights of SmolLM2 are not on this machine.
+    """
+    parts = {"language": smollm2_sha256(), "encoder": encoder.fingerprint(), "projector": asdict(settings)}
+    return cache_dir() / "backbones" / f"{NAME}-{sha256_of_settings(parts)[:12]}"

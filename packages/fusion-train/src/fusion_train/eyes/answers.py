@@ -1,0 +1,54 @@
+"""Questions about images, read by the frozen language model: several about an image in one row, as if each stood alone.
+
+Shapes: B rows, S positions, C tokens of an image, D width, N predicted tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from fusion_core.prompt import Prompt
+from fusion_core.prompt_head import PromptHead
+from fusion_core.vision import VisionBackbone
+from torch import Tensor
+
+from fusion_train.tiny_vlm.lessons import Page
+
+
+class AnswerReader:
+    """Computes what the model says where answers stand; what precedes the image in the chat prompt is read once for all.
+
+    Args:
+        backbone: the model with eyes.
+    """
+
+    def __init__(self, backbone: VisionBackbone) -> None:
+        ids = backbone.question("?", image=True).ids
+        self.shared = ids.index(backbone.image_token_id)
+        self.backbone = backbone
+        self.head = PromptHead(backbone, Prompt("", ids[: self.shared + 1], unheard=self.shared), frozen=True)
+
+    def logits(self, page: Page, tokens_BCD: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the logits of the tokens of all answers, row by row, and these tokens: (N, V) and (N,).
+
+        Args:
+            page: rows with an image each, or rows without any.
+            tokens_BCD: the tokens of the images; None for rows without.
+        """
+        backbone = self.backbone
+        ids_BS = page.ids_BS[:, self.shared :]
+        words_BSD = (
+            backbone.model.get_input_embeddings()(ids_BS) if tokens_BCD is None else backbone.embed(ids_BS, tokens_BCD)
+        )
+        sees_B1SS = page.sees_B1SS[:, :, self.shared :]
+        hidden_BSD = backbone.decoder(
+            inputs_embeds=words_BSD,
+            attention_mask=torch.zeros(sees_B1SS.shape, dtype=words_BSD.dtype).masked_fill(
+                ~sees_B1SS, torch.finfo(words_BSD.dtype).min
+            ),
+            position_ids=page.positions_BS[:, self.shared :],
+            past_key_values=self.head.past(len(ids_BS)),
+            use_cache=True,
+        ).last_hidden_state
+        targets_BS = page.targets_BS[:, self.shared :]
+        asked_BS = targets_BS >= 0
+        return backbone.logits(hidden_BSD[asked_BS]).float(), targets_BS[asked_BS]
