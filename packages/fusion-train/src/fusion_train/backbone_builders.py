@@ -14,7 +14,10 @@ from fusion_core.registry import LazyRegistry
 BUILDERS = LazyRegistry(
     "backbone to build",
     "fusion.backbone_builders",
-    {"smollm2-vl": "fusion_train.eyes.build:build_smollm2_vl"},
+    {
+        "smollm2-vl": "fusion_train.eyes.build:build_smollm2_vl",
+        "tiny-vlm": "fusion_train.tiny_vlm.build:build_tiny_vlm",
+    },
 )
 
 

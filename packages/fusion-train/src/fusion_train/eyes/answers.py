@@ -11,7 +11,7 @@ from fusion_core.prompt_head import PromptHead
 from fusion_core.vision import VisionBackbone
 from torch import Tensor
 
-from fusion_train.tiny_vlm.lessons import Page
+from fusion_train.tiny_vlm.lessons import Page, prompt_head
 
 
 class AnswerReader:
@@ -23,7 +23,11 @@ class AnswerReader:
 
     def __init__(self, backbone: VisionBackbone) -> None:
         ids = backbone.question("?", image=True).ids
-        self.shared = ids.index(backbone.image_token_id)
+        blind = prompt_head(backbone, image=False)
+        # What both kinds of prompt begin with; where the shorter one ends there, all of it.
+        self.shared = next(
+            (i for i, pair in enumerate(zip(ids, blind, strict=False)) if len(set(pair)) > 1), len(blind)
+        )
         self.backbone = backbone
         self.head = PromptHead(backbone, Prompt("", ids[: self.shared + 1], unheard=self.shared), frozen=True)
 

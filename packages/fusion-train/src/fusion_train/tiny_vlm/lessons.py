@@ -93,14 +93,19 @@ class Teacher:
     def lesson(self, pairs: Iterable[tuple[str, str]], scene: VisualScene | None = None) -> Lesson:
         """Return questions with their answers in one row, about an image or without one."""
         backbone, seen = self.backbone, scene is not None
-        before = backbone.ask("?", seen).partition("?")[0].rstrip(" ")  # a space belongs to the word after it
-        head = backbone.encode(before)
+        head = prompt_head(backbone, seen)
         turns = []
         for text, answer in pairs:
             ids = backbone.question(text, seen).ids
             said = backbone.tokenizer(answer, add_special_tokens=False)["input_ids"]
             turns.append((ids[len(head) :], (*said, backbone.end_id)))
         return Lesson(tuple(head), tuple(turns), scene)
+
+
+def prompt_head(backbone: VisionBackbone, image: bool) -> list[int]:
+    """Return the tokens that the prompts of all questions begin with, with or without an image."""
+    before = backbone.ask("?", image).partition("?")[0]
+    return backbone.encode(before.rstrip(" "))  # a space belongs to the word after it
 
 
 def make_page(lessons: Sequence[Lesson], pad_id: int) -> Page:

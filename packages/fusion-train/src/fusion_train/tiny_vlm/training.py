@@ -9,6 +9,7 @@ Shapes: B rows, S positions, I cells of an image, D width, N predicted tokens.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +98,18 @@ class Training:
         for path in list_checkpoints(self.folder)[-1:]:
             start = int(load_checkpoint(path, self.modules, self.optimisers[0])["step"])
             announce(f"going on from step {start} of {self.plan.steps}")
+        since = time.process_time()
         for step in track(range(start, self.plan.steps), "tiny-vlm"):
             self._step(step)
             if (step + 1) % self.plan.checkpoint_every == 0 or step + 1 == self.plan.steps:
                 save_checkpoint(self.folder, step + 1, self.modules, self.optimisers[0], {}, keep=1)
+                self.journal.write("checkpoint", step=step + 1, seconds=round(time.process_time() - since, 1))
+                since = time.process_time()
         self.model.eval().requires_grad_(False)
+
+    def seconds(self) -> float:
+        """Return how long one core would have computed what led here, interruptions left out, in s."""
+        return sum(float(event["seconds"]) for event in self.journal.read() if event["event"] == "checkpoint")
 
     def _step(self, step: int) -> None:
         page = self._page(step)
