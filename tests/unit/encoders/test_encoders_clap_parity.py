@@ -91,7 +91,11 @@ def write_both(folder: Path, fused: bool, write_tokenizer: Callable[[Path], None
     with torch.device("meta"):
         model = ClapModel(config)
     named = to_transformers(state) | {name: torch.zeros(()) for name in ("logit_scale_a", "logit_scale_t")}
-    if not text:
+    if text:
+        places = torch.arange(514)[None]
+        buffers = {"position_ids": places, "token_type_ids": torch.zeros_like(places)}
+        named |= {f"text_model.embeddings.{name}": tensor for name, tensor in buffers.items()}
+    else:
         small_model = ClapModel(config)
         named |= {name: tensor for name, tensor in small_model.state_dict().items() if name.startswith("text_")}
     result: Any = model.load_state_dict(named, strict=False, assign=True)

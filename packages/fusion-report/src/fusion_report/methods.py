@@ -60,9 +60,8 @@ def _test_scores(run: Path) -> Scores | None:
 
 
 def _data(card: RunCard, scores: Scores | None) -> tuple[str, ...]:
-    counts = ", ".join(
-        f"{count:,} {status.replace('_', ' ')}" for status, count in card.dataset.counts_by_status.items()
-    )
+    usable_first = sorted(card.dataset.counts_by_status.items(), key=lambda item: item[0] != "ok")
+    counts = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in usable_first)
     found = [f"Dataset {card.dataset.name}; clips by status: {counts}."]
     found += [f"References of {split}: SHA-256 {digest}." for split, digest in card.dataset.references_sha256.items()]
     if scores is not None:
