@@ -52,14 +52,15 @@ def fusion(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_a_training_on_what_could_be_had_is_scored_over_all(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = ("train", "audiocaps", "--system", "additive", "--profile", "tiny", "--out", "run", "--json")
-    assert fusion(monkeypatch, *train) == 3
+    train = ("train", "audiocaps", "--system", "additive", "--profile", "tiny", "--json", "--out")
+    assert fusion(monkeypatch, *train, "refused") == 3
     assert "run `fusion data prepare audiocaps --csv-dir DIR --audio-dir DIR`" in capsys.readouterr().err
     assert fusion(monkeypatch, "data", "prepare", "audiocaps", "--csv-dir", "csv", "--audio-dir", "wav", "--json") == 0
     prepared = json.loads(capsys.readouterr().out)
     assert prepared["splits"]["test"] == {"ok": 5, "missing": 1, "corrupt": 1, "too_short": 0}
     assert "scored over 7 clips; 2 without usable audio" in prepared["denominators"][-1]
-    assert fusion(monkeypatch, *train) == 0
+    assert fusion(monkeypatch, *train, "run") == 0
+    assert "test: scored over 7 clips; 2 without usable audio (1 missing, 1 corrupt)" in capsys.readouterr().err
     references = References.read(place / "data" / "audiocaps" / "references" / "test.json")
     for condition in ("audio", "shuffled", "none"):
         scores = Scores.read(place / "run" / "scores" / f"{condition}.json")

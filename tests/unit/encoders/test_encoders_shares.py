@@ -87,7 +87,7 @@ def test_pages_are_given_back_and_read_again(tmp_path: Path, monkeypatch: pytest
     for digest, block in blocks.items():
         np.testing.assert_array_equal(store.read(digest), block)
     assert (held == 3).all()
-    assert store._resident <= 100_000
+    assert store._resident < 200_000
 
 
 def test_the_command_encodes_its_share(

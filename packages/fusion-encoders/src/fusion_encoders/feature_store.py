@@ -43,6 +43,8 @@ _COMMIT_CLIPS = 64
 _COMMIT_SECONDS = 2.0
 RESIDENT_BYTES = 256 << 20
 """How much of the mapped frames may stay in this process's memory before it gives the pages back."""
+_MAPPED_AROUND = 64 << 10
+"""How many bytes Linux maps around those that are read, where it holds them."""
 
 _log = logging.getLogger(__name__)
 
@@ -134,10 +136,10 @@ class FeatureStore:
 
     def _bound_memory(self, read: int) -> None:
         """Give the pages that were read back to the system now and then; arrays that are in use fetch theirs again."""
-        self._resident += read
+        self._resident += read + _MAPPED_AROUND
         if self._resident > RESIDENT_BYTES and self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
-            self._resident = read
+            self._resident = read + _MAPPED_AROUND
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[FeatureWriter]:

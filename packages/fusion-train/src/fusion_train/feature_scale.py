@@ -32,9 +32,16 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a stage, and the bytes that it needed beyond what the process held; None where the system cannot tell."""
+    """What a stage took.
+
+    Attributes:
+        seconds: by the clock.
+        processor: seconds of the processor, which other processes do not lengthen.
+        memory: bytes beyond what the process held before, at the peak; None where the system cannot tell.
+    """
 
     seconds: float
+    processor: float
     memory: int | None
 
 
@@ -106,13 +113,12 @@ def _epoch(cache: FeatureCache, hashes: list[str]) -> None:
 
 
 def _cost(call: Callable[[], object]) -> Cost:
-    seconds = 0.0
+    spans: list[float] = []
 
     def timed() -> None:
-        nonlocal seconds
-        started = time.perf_counter()
+        clock, processor = time.perf_counter(), time.process_time()
         call()
-        seconds = time.perf_counter() - started
+        spans.extend((time.perf_counter() - clock, time.process_time() - processor))
 
     memory = peak_memory(timed, torch.device("cpu"))
-    return Cost(seconds, memory)
+    return Cost(*spans, memory)

@@ -16,6 +16,7 @@ from fusion_encoders.registry import load_encoder
 from fusion_train.conditions import SplitData
 from fusion_train.config import RunSettings
 from fusion_train.datasets.base import PreparedDataset
+from fusion_train.datasets.corpus_report import denominators
 from fusion_train.datasets.registry import parse_options, prepare_dataset
 from fusion_train.examples import CaptionedClip, FeatureLookup
 from fusion_train.model import build_backbone
@@ -60,7 +61,10 @@ def gather_materials(
     options = parse_options(dataset_name, settings.dataset)
     announce(f"data: {dataset_name}")
     dataset = prepare_dataset(dataset_name, options, root)
-    journal.write("prepared", root=str(dataset.root), statistics=dataset.card.statistics)
+    scored_over = denominators(dataset) if "splits" in dataset.card.statistics else []
+    journal.write("prepared", root=str(dataset.root), statistics=dataset.card.statistics, denominators=scored_over)
+    for sentence in scored_over:
+        announce(sentence)
     encoder = load_encoder(settings.encoder)
     cache = _encode(dataset, encoder, announce, journal)
     backbone = build_backbone(settings)

@@ -101,6 +101,7 @@ def test_the_report_lists_hashes_quirks_and_every_clip_without_audio(options: Au
     assert dataset.references("test").sha256() in report
     found = dataset.card.statistics["splits"]["test"]
     assert (found["clips"], found["ok"], found["captions"], found["release"]) == (9, 6, 18, None)
+    assert found["of_unusual_length"] == 6  # half a second each
     assert found["seconds"] == {"shortest": 0.5, "median": 0.5, "longest": 0.5}
     assert dataset.card.statistics["quirks"] == [
         "1 audio files belong to no clip of the tables, or are further files of one"
@@ -211,6 +212,8 @@ def test_another_dataset_in_the_root_is_refused(options: AudioCapsOptions, tmp_p
     AudioCapsRecipe().prepare(tmp_path / "root", options)
     with pytest.raises(ConfigError, match="holds dataset 'audiocaps'"):
         prepare_dataset("clotho", root=tmp_path / "root")
+    with pytest.raises(ConfigError, match="not the whole test split that the list 'common-957' is of"):
+        AudioCapsRecipe().prepare(tmp_path / "root", AudioCapsOptions(test_list="common-957"))
     with pytest.raises(ConfigError, match="test_list"):
         parse_options("audiocaps", {"test_list": "official-974"})
 

@@ -22,8 +22,9 @@ BAD = {
     "zero.wav": ("too_short", "0.000 s"),
     "short.wav": ("too_short", "0.050 s"),
     "nan.wav": ("corrupt", "NaN"),
+    "cut.wav": ("corrupt", "the file is cut off: 20000 of 32044 bytes"),
 }
-GOOD = ("8bit.wav", "deep/er/song.ogg", "seven.wav")
+GOOD = ("8bit.wav", "deep/er/song.ogg", "seven.wav", "streamed.wav")
 
 
 @pytest.fixture
@@ -41,6 +42,10 @@ def audio(tmp_path: Path) -> Path:
     soundfile.write(folder / "truncated.flac", np.tile(second, 4), 16_000)
     whole = (folder / "truncated.flac").read_bytes()
     (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(folder / "streamed.wav", second, 16_000)
+    streamed = (folder / "streamed.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(streamed[:20_000])
+    (folder / "streamed.wav").write_bytes(streamed[:4] + b"\xff" * 4 + streamed[8:])
     soundfile.write(folder / "zero.wav", np.zeros(0), 16_000)
     soundfile.write(folder / "short.wav", second[:800], 16_000)
     broken = second.copy()
@@ -127,6 +132,23 @@ def test_a_malformed_csv_file_is_refused_by_line(audio: Path, text: str | bytes,
     assert not (audio / "manifest.parquet").exists()
 
 
+def test_the_audio_folders_of_dataset_libraries_are_read(audio: Path, tmp_path: Path) -> None:
+    """A metadata.csv in each split's folder, or one for all; JSON lines with several captions of a clip."""
+    folder = tmp_path / "library"
+    for split in ("train", "validation"):
+        (folder / split).mkdir(parents=True)
+        (folder / split / "a.wav").write_bytes((audio / "8bit.wav").read_bytes())
+        (folder / split / "metadata.csv").write_text(f"file_name,text\na.wav,A hiss of {split}\n")
+    dataset = FolderRecipe().prepare(tmp_path / "root", FolderOptions(audio_dir=folder))
+    assert {row.id: row.split for row in dataset.manifest} == {"train/a.wav": "train", "validation/a.wav": "val"}
+    assert dataset.references("val").items[0].references == ("A hiss of validation",)
+    lines = [{"file_name": f"{split}/a.wav", "captions": ["One", "Two"]} for split in ("train", "validation")]
+    (folder / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    dataset = FolderRecipe().prepare(tmp_path / "root", FolderOptions(audio_dir=folder))
+    assert {row.id: row.split for row in dataset.manifest} == {"train/a.wav": "train", "validation/a.wav": "val"}
+    assert dataset.references("train").items[0].references == ("One", "Two")
+
+
 def test_links_that_leave_the_folder_are_quarantined(audio: Path, tmp_path: Path) -> None:
     (tmp_path / "outside.wav").write_bytes((audio / "8bit.wav").read_bytes())
     (audio / "link.wav").symlink_to(tmp_path / "outside.wav")
@@ -168,7 +190,7 @@ def test_the_command_shows_the_reasons_and_succeeds(
         assert reason in line
     assert fusion("data", "verify", root, "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["splits"] == {"test": {"ok": 3, "missing": 0, "corrupt": 5, "too_short": 2}}
+    assert result["splits"] == {"test": {"ok": 4, "missing": 0, "corrupt": 6, "too_short": 2}}
     assert result["ok"] is True
 
 

@@ -36,13 +36,13 @@ def scale(
         return
     from rich.table import Table
 
-    table = Table(title="Seconds and peak memory by number of clips", title_justify="left")
+    table = Table(title="Processor seconds and peak memory by number of clips", title_justify="left")
     table.add_column("stage")
     for cost in costs:
         table.add_column(f"{cost.clips:,} clips", justify="right")
     for stage in ("prepare", "manifest", "features", "epoch"):
         found = [getattr(cost, stage) for cost in costs]
         memory = [f"{one.memory / 2**20:.0f} MiB" if one.memory is not None else "unknown" for one in found]
-        table.add_row(stage, *(f"{one.seconds:.2f} s, {size}" for one, size in zip(found, memory, strict=True)))
+        table.add_row(stage, *(f"{one.processor:.2f} s, {size}" for one, size in zip(found, memory, strict=True)))
     table.add_row("frames on the disk", *(f"{cost.frame_bytes / 2**20:.0f} MiB" for cost in costs))
     stdout.print(table)

@@ -54,6 +54,7 @@ class AudioCapsRecipe(CorpusRecipe[AudioCapsOptions]):
     options_type = AudioCapsOptions
     tables = ("{split}.csv", "audiocaps_{split}.csv", "{split}/metadata.csv", "{split}/metadata.jsonl", "{split}.jsonl")
     source = "train.csv, val.csv and test.csv from github.com/cdjkim/audiocaps"
+    usual_seconds = (9.5, 10.5)
     known: ClassVar[Mapping[str, str]] = {
         "b15a14216672d653ba519d5b7a1cece7c2896bc01984b0aa1a1fc2a2b512e6fd": "AudioCaps 1.0 train",
         "43df47616eb754c99c08e7d680ae3cc69d3751a7201f7f633e92886f454fb1bc": "AudioCaps 1.0 val",

@@ -19,6 +19,9 @@ from typing import Any
 
 from fusion_core.errors import DataError
 
+NORMALISATION = "captions as written, in composed characters (NFC), white space and line breaks as single spaces"
+"""What ``normalise_caption`` does, for the methods section."""
+
 _NUMBERED = re.compile(r"caption_(\d+)")
 
 
@@ -73,7 +76,7 @@ class Table:
 def normalise_caption(text: str) -> str:
     """Return a caption in one line: composed characters (NFC), single spaces, nothing around it; else as written.
 
-    Neither changes a token of the caption metrics, which lower-case and take punctuation out themselves.
+    White space changes no token of the caption metrics, which lower-case and take punctuation out themselves.
     """
     composed = text if text.isascii() else unicodedata.normalize("NFC", text)
     return " ".join(composed.split())

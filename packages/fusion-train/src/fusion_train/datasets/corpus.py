@@ -97,6 +97,7 @@ class CorpusRecipe(ABC, Generic[Options]):
         tables: the names that the table of a split may have, with ``{split}`` for the split's.
         source: where the tables are published.
         known: the published releases by the hash of a split's references.
+        usual_seconds: between which lengths (s) the clips are; others are reported.
     """
 
     name: str
@@ -105,6 +106,7 @@ class CorpusRecipe(ABC, Generic[Options]):
     tables: tuple[str, ...]
     source: str
     known: ClassVar[Mapping[str, str]]
+    usual_seconds: tuple[float, float]
 
     @abstractmethod
     def read(self, tables: Mapping[str, Path]) -> Corpus:
@@ -180,19 +182,25 @@ class CorpusRecipe(ABC, Generic[Options]):
         references = _references(self.name, corpus.clips)
         lists = {name: _only(references[-1], set(ids)) for name, ids in corpus.lists.items()}
         quirks = [*corpus.quirks, *_quirks(found, index, corpus.clips)]
-        preparation = Preparation(self.title, rows, references, lists, quirks, self.known)
-        sources = {clip.id: clip.source for clip in corpus.clips if clip.source is not None}
-        write_atomic(root / SOURCES, json.dumps(sources, ensure_ascii=False, indent=0).encode())
-        for name, items in lists.items():
-            items.write(root / LISTS / f"{name}.json")
+        preparation = Preparation(self.title, rows, references, lists, quirks, self.known, self.usual_seconds)
+        (root / CARD).unlink(missing_ok=True)
+        _write_sources_and_lists(root, corpus.clips, lists)
         write_atomic(root / REPORT, render_report(preparation).encode())
         places = options.model_copy(update={"train": None, "val": None, "test": None})
         return write_dataset(root, DatasetContent(self, places, rows, references, statistics=statistics(preparation)))
 
     def _select(self, dataset: PreparedDataset, options: Options) -> PreparedDataset:
-        """Return the part of the corpus that the options ask for, which may be all of it."""
+        """Return the part of the corpus that the options ask for, which may be all of it.
+
+        Raises:
+            ConfigError: the list of test clips that is asked for is not of this test split.
+        """
         ids, chosen = None, self.chosen_list(options)
         if chosen is not None:
+            if chosen not in dataset.card.statistics.get("lists", {}):
+                raise ConfigError(
+                    f"{dataset.root} is not the whole test split that the list '{chosen}' is of; prepare the published table."
+                )
             listed = References.read(dataset.root / LISTS / f"{chosen}.json")
             ids = frozenset(item.id for item in listed.items)
         return select(dataset, options.limits, ids) if options.limits or ids is not None else dataset
@@ -233,6 +241,15 @@ def _row(clip: CorpusClip, file: Found | None, inspected: Mapping[str, Inspectio
     path = file.path if file else f"{clip.split}/{clip.names[0]}.wav"
     facts = (inspected[file.path] if file else MISSING).row()
     return ManifestRow(id=clip.id, path=prefix + path, split=clip.split, licence=clip.licence, **facts)
+
+
+def _write_sources_and_lists(root: Path, clips: Sequence[CorpusClip], lists: Mapping[str, References]) -> None:
+    sources = {clip.id: clip.source for clip in clips if clip.source is not None}
+    write_atomic(root / SOURCES, json.dumps(sources, ensure_ascii=False, indent=0).encode())
+    for stale in (root / LISTS).glob("*.json"):
+        stale.unlink()
+    for name, listed in lists.items():
+        listed.write(root / LISTS / f"{name}.json")
 
 
 def _references(dataset: str, clips: Sequence[CorpusClip]) -> list[References]:

@@ -10,6 +10,7 @@ from typing import Any
 from fusion_eval.schemas import ManifestRow, References, counts_by_status
 
 from fusion_train.datasets.base import PreparedDataset, rows_sha256
+from fusion_train.datasets.captions_csv import NORMALISATION
 
 REPORT = "report.md"
 _UNUSABLE = ("missing", "corrupt", "too_short")
@@ -26,6 +27,7 @@ class Preparation:
         lists: the captions of published lists of test clips.
         quirks: what was odd or put right, in a sentence each.
         known: the published releases by the hash of a split's references.
+        usual_seconds: between which lengths (s) the corpus' clips are.
     """
 
     title: str
@@ -34,6 +36,7 @@ class Preparation:
     lists: Mapping[str, References]
     quirks: Sequence[str]
     known: Mapping[str, str]
+    usual_seconds: tuple[float, float]
 
 
 def statistics(preparation: Preparation) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def statistics(preparation: Preparation) -> dict[str, Any]:
             }
             for name, listed in preparation.lists.items()
         },
+        "normalisation": NORMALISATION,
         "quirks": list(preparation.quirks),
     }
 
@@ -64,6 +68,8 @@ def render_report(preparation: Preparation) -> str:
     parts = [f"# {preparation.title} as it was prepared", *_split_tables(found["splits"]), *_list_table(found["lists"])]
     if preparation.quirks:
         parts += ["## What was odd", "\n".join(f"- {quirk}." for quirk in preparation.quirks)]
+    low, high = preparation.usual_seconds
+    parts += [f"## Usable clips that do not last {low:g} to {high:g} s", _of_unusual_length(preparation)]
     parts += ["## Clips without usable audio", _unusable(preparation.rows)]
     return "\n\n".join(parts) + "\n"
 
@@ -78,10 +84,15 @@ def _split(preparation: Preparation, references: References) -> dict[str, Any]:
         "captions": sum(len(item.references) for item in references.items),
         "hours": round(sum(lengths) / 3600, 3),
         "seconds": _spread(lengths),
+        "of_unusual_length": len(_unusual([row for row in rows if row.status == "ok"], preparation.usual_seconds)),
         "rows_sha256": rows_sha256(rows),
         "references_sha256": digest,
         "release": preparation.known.get(digest),
     }
+
+
+def _unusual(rows: Sequence[ManifestRow], usual: tuple[float, float]) -> list[ManifestRow]:
+    return [row for row in rows if row.seconds is not None and not usual[0] <= row.seconds <= usual[1]]
 
 
 def _spread(lengths: Sequence[float]) -> dict[str, float] | None:
@@ -111,7 +122,12 @@ def _split_tables(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for name, split in splits.items()
     ]
     lengths = [
-        [name, f"{split['hours']:.2f}", *(f"{value:.2f}" for value in (split["seconds"] or {}).values())]
+        [
+            name,
+            f"{split['hours']:.2f}",
+            *_cells(split["seconds"]),
+            str(split["of_unusual_length"]),
+        ]
         for name, split in splits.items()
     ]
     hashes = [
@@ -119,11 +135,17 @@ def _split_tables(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for name, split in splits.items()
     ]
     return [
-        "A score is over all clips of a split; a clip without usable audio counts as an empty caption.",
+        f"A score is over all clips of a split; a clip without usable audio counts as an empty caption. "
+        f"{NORMALISATION[0].upper()}{NORMALISATION[1:]}.",
         _table(["split", "clips", "usable", "missing", "corrupt", "too short", "captions"], counts),
-        _table(["split", "hours", "shortest (s)", "median (s)", "longest (s)"], lengths),
+        _table(["split", "hours", "shortest (s)", "median (s)", "longest (s)", "of unusual length"], lengths),
         _table(["split", "captions equal", "SHA-256 of the references", "SHA-256 of the manifest's rows"], hashes),
     ]
+
+
+def _cells(seconds: Mapping[str, float] | None) -> list[str]:
+    """Return shortest, median and longest clip, or dashes where no clip is usable."""
+    return [f"{value:.2f}" for value in seconds.values()] if seconds else ["-", "-", "-"]
 
 
 def _list_table(lists: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -134,6 +156,14 @@ def _list_table(lists: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for name, one in lists.items()
     ]
     return ["## Published lists of test clips", _table(["list", "clips", "usable", "SHA-256 of the references"], rows)]
+
+
+def _of_unusual_length(preparation: Preparation) -> str:
+    cells = [
+        [f"`{row.id}`", row.split, f"{row.seconds:.2f}"]
+        for row in _unusual(preparation.rows, preparation.usual_seconds)
+    ]
+    return _table(["clip", "split", "seconds"], cells) if cells else "None."
 
 
 def _unusable(rows: Sequence[ManifestRow]) -> str:

@@ -63,12 +63,32 @@ def inspect_file(audio_dir: Path, path: str) -> Inspection:
     try:
         if not place.resolve().is_relative_to(audio_dir.resolve()):
             raise AudioFault("missing", "a link that leaves the audio folder is not followed")
+        _require_whole(place)
         info = probe_audio(place)
         samples = len(load_audio(place, info.sample_rate))
     except AudioFault as fault:
         return Inspection(status=fault.status, reason=fault.reason)
     return Inspection(samples / info.sample_rate, info.sample_rate, sha256_file(place))
 
+
+def _require_whole(path: Path) -> None:
+    """Refuse a WAV file that was cut off: decoders take it for a short clip, though its header says how long it was.
+
+    A header that was written before the length was known says 0 or the largest number.
+
+    Raises:
+        AudioFault: the file is shorter than its header says.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        kind, size, form = stream.read(4), int.from_bytes(stream.read(4), "little"), stream.read(4)
+    stated = size + 8
+    if (kind, form) == (b"RIFF", b"WAVE") and size not in _LENGTH_UNKNOWN and stated > path.stat().st_size + 1:
+        raise AudioFault("corrupt", f"the file is cut off: {path.stat().st_size} of {stated} bytes are there")
+
+
+_LENGTH_UNKNOWN = (0, 0xFFFFFFFF)
 
 _Stamp = tuple[int, int]
 """Size (bytes) and time of change (ns) of a file."""
