@@ -73,9 +73,14 @@ class TransformersTextTower:
 
 
 def _load(model_type: Any, folder: Path) -> Any:
-    """Load a model in float32; a ``.bin`` is unpickled with ``weights_only``."""
-    from transformers.utils.logging import disable_progress_bar
+    """Load one tower in float32; a ``.bin`` is unpickled with ``weights_only``. The other tower's weights are no fault."""
+    from transformers.utils import logging
 
-    disable_progress_bar()
-    model = model_type.from_pretrained(folder, dtype=torch.float32, local_files_only=True, weights_only=True)
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        model = model_type.from_pretrained(folder, dtype=torch.float32, local_files_only=True, weights_only=True)
+    finally:
+        logging.set_verbosity(verbosity)
     return model.eval().requires_grad_(False)

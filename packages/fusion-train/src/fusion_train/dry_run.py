@@ -85,8 +85,9 @@ class DryRun:
         return fixed + max(self.memory[what] for what in moving)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything in JSON's types."""
+        """Return everything in JSON's types, the schedule's values beside the rest."""
         found = dataclasses.asdict(self)
+        found |= found.pop("schedule")
         totals = {"peak": self.peak, "total_parameters": sum(self.parameters.values())}
         return found | totals | {"run_flops": self.step_flops * self.schedule.steps}
 
