@@ -84,12 +84,15 @@ class Examiner:
 
     def _mark(self, question: VisualQuestion, logits_V: Tensor) -> tuple[bool, bool]:
         """Say whether the likeliest option is right, and whether greedy decoding begins with the answer."""
-        first = [self.backbone.encode(option)[0] for option in question.options]
+        first = [self._first_token(option) for option in question.options]
         if len(set(first)) < len(first):
             raise ConfigError(f"{question.text!r}: two options begin with the same token; give options that do not.")
         chosen = question.options[int(logits_V[first].argmax())]
         answer = first[question.options.index(question.answer)]
         return chosen == question.answer, int(logits_V.argmax()) == answer
+
+    def _first_token(self, option: str) -> int:
+        return int(self.backbone.tokenizer(option, add_special_tokens=False)["input_ids"][0])
 
 
 def _score(category: str, marks: Sequence[_Mark]) -> CategoryScore:

@@ -90,6 +90,9 @@ def as_backbone(model: Any, tokenizer: Any, weights_sha256: str = "0" * 64) -> L
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model in transformers' layout, its weights in fp16."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     image_processor = {
