@@ -249,7 +249,8 @@ def _print_corpus(result: dict[str, Any]) -> None:
 
     statistics = result["statistics"]
     table = Table("split", "hours", "captions", "equal to", "references", title="Captions", title_justify="left")
-    for name, split in statistics["splits"].items():
+    for name in (name for name in result["splits"] if name in statistics["splits"]):
+        split = statistics["splits"][name]
         release = split["release"] or "no known release"
         table.add_row(name, f"{split['hours']:.2f}", f"{split['captions']:,}", release, split["references_sha256"][:12])
     stdout.print(table)

@@ -113,12 +113,13 @@ def _epoch(cache: FeatureCache, hashes: list[str]) -> None:
 
 
 def _cost(call: Callable[[], object]) -> Cost:
-    spans: list[float] = []
+    clock = processor = 0.0
 
     def timed() -> None:
-        clock, processor = time.perf_counter(), time.process_time()
+        nonlocal clock, processor
+        started, used = time.perf_counter(), time.process_time()
         call()
-        spans.extend((time.perf_counter() - clock, time.process_time() - processor))
+        clock, processor = time.perf_counter() - started, time.process_time() - used
 
     memory = peak_memory(timed, torch.device("cpu"))
-    return Cost(*spans, memory)
+    return Cost(clock, processor, memory)
