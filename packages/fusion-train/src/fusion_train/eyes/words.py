@@ -2,7 +2,7 @@
 
 The cell in which an object's centre lies has the embedding of its shape's name, the cell before it that of its colour: read row
 by row, the two are the words «red circle». Every other cell tells how many there are of one kind in the whole image, by the sum
-of the embeddings of a number and of the kind's name; which kind, its place decides.
+of the embeddings of «2», «red» and «objects», or of «3» and «circles»; which kind, its place decides.
 
 Shapes: B images, C cells, D width of the language model, W words.
 """
@@ -17,11 +17,12 @@ from fusion_encoders.efficientnet import GRID
 from torch import Tensor
 
 from fusion_train.visual_questions import VisualScene
-from fusion_train.visual_questions.ask import NUMBERS
+from fusion_train.visual_questions.ask import NUMBERS, plural
 from fusion_train.visual_questions.scene import COLOURS, SHAPES
 
-KINDS: tuple[str, ...] = (*SHAPES, *COLOURS, "object")
-WORDS: tuple[str, ...] = (*KINDS, *NUMBERS)
+THINGS = "objects"
+KINDS: tuple[str, ...] = (*SHAPES, *COLOURS, THINGS)
+WORDS: tuple[str, ...] = (*KINDS, *(plural(shape) for shape in SHAPES), *NUMBERS)
 
 
 class CellWords:
@@ -48,10 +49,8 @@ class CellWords:
                 weights_CW[place, WORDS.index(word)] = 1
                 tells_C[place] = True
         for place in torch.nonzero(~tells_C).flatten().tolist():
-            kind = KINDS[place % len(KINDS)]
-            number = scene.number(None if kind == "object" else kind)
-            weights_CW[place, WORDS.index(kind)] = 1
-            weights_CW[place, WORDS.index(str(number))] = 1
+            for word in tally(scene, KINDS[place % len(KINDS)]):
+                weights_CW[place, WORDS.index(word)] = 1
         return weights_CW, tells_C
 
     def loss(self, tokens_BCD: Tensor, scenes: Sequence[VisualScene]) -> Tensor:
@@ -61,3 +60,11 @@ class CellWords:
         tells_BC = torch.stack(tells)
         distance_BC = (tokens_BCD.float() - target_BCD).square().mean(dim=-1) / self.spread
         return (distance_BC[tells_BC].mean() + distance_BC[~tells_BC].mean()) / 2
+
+
+def tally(scene: VisualScene, kind: str) -> tuple[str, ...]:
+    """Return the words that tell how many there are of a kind: a number, and what a question of number names."""
+    number = str(scene.number(None if kind == THINGS else kind))
+    if kind in SHAPES:
+        return number, plural(kind)
+    return (number, kind) if kind == THINGS else (number, kind, THINGS)

@@ -53,7 +53,7 @@ def ask(scene: VisualScene, rng: np.random.Generator) -> list[VisualQuestion]:
 
 
 def _count(scene: VisualScene, rng: np.random.Generator) -> VisualQuestion:
-    things = _plural(scene.theme) if scene.theme is not None else "objects"
+    things = plural(scene.theme) if scene.theme is not None else "objects"
     return VisualQuestion(f"How many {things} are there?", str(scene.number(scene.theme)), NUMBERS, "count")
 
 
@@ -99,7 +99,7 @@ def _compare(scene: VisualScene, rng: np.random.Generator) -> VisualQuestion | N
     more, fewer = sorted(_choose(rng, present or unequal), key=scene.number, reverse=True)
     answer = _coin(rng)
     first, second = (more, fewer) if answer == "yes" else (fewer, more)
-    return VisualQuestion(f"Are there more {_plural(first)} than {_plural(second)}?", answer, YES_NO, "compare")
+    return VisualQuestion(f"Are there more {plural(first)} than {plural(second)}?", answer, YES_NO, "compare")
 
 
 def _existence(scene: VisualScene, rng: np.random.Generator) -> VisualQuestion | None:
@@ -139,7 +139,7 @@ def _shares(combo: Combo, scene: VisualScene) -> bool:
     return any(combo[0] == item.shape or combo[1] == item.colour for item in scene.objects)
 
 
-def _plural(attribute: str) -> str:
+def plural(attribute: str) -> str:
     """Return «circles», «crosses», or «red objects»."""
     if attribute in COLOURS:
         return f"{attribute} objects"
