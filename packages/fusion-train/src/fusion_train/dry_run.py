@@ -107,7 +107,7 @@ def dry_run(dataset: str, system: str, settings: RunSettings, root: Path | None 
     try:
         prefixed = settings.frozen_prefix and model.first_site > 0
         flops = count_flops(training_step(backbone, model, shape, prefixed)).total
-        activations = step_memory(backbone, model, shape, prefixed).of_batch(settings.batch)
+        activations = settings.batch * step_memory(backbone, model, shape, prefixed)
     finally:
         model.detach()
     parameters = model.parameter_table()
