@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from fusion_core.backbone import BackboneIdentity
+from fusion_core.errors import ConfigError
 from fusion_core.pretrained import load_backbone
 from fusion_core.vision import VisionBackbone
 from fusion_encoders.efficientnet import EfficientNetLite0
@@ -187,14 +188,29 @@ def test_both_parts_of_a_plan_rise_and_fall():
 
 
 def test_an_exam_counts_every_question_beside_blind_and_chance(backbone, cells):
-    asked = [example("train", PLAN.seed, index) for index in range(PLAN.images)]
+    told_apart = set(CATEGORIES) - {"colour", "shape"}  # by the first byte
+    asked = []
+    for index in range(PLAN.images):
+        scene, questions = example("train", PLAN.seed, index)
+        asked.append((scene, [question for question in questions if question.category in told_apart]))
     scores = Examiner(backbone, cells).examine(ImageProjector(SETTINGS), asked)
-    assert [score.category for score in scores] == list(CATEGORIES)
-    assert sum(score.questions for score in scores) == sum(len(questions) for _, questions in asked)
     by_name = {score.category: score for score in scores}
-    assert by_name["shape"].chance == pytest.approx(1 / 4)
-    assert by_name["existence"].chance == pytest.approx(1 / 2)
-    for score in scores:
+    assert list(by_name) == list(CATEGORIES)
+    for name, score in by_name.items():
+        assert score.questions == sum(question.category == name for _, questions in asked for question in questions)
         assert (
             0 <= min(score.accuracy, score.blind, score.greedy) <= max(score.accuracy, score.blind, score.greedy) <= 1
         )
+    assert by_name["count"].chance == pytest.approx(1 / 6)
+    assert by_name["existence"].chance == pytest.approx(1 / 2)
+
+
+def test_options_that_begin_alike_are_refused(backbone, cells):
+    scene, questions = next(
+        (scene, [question])
+        for scene, asked in (example("train", PLAN.seed, index) for index in range(PLAN.images))
+        for question in asked
+        if question.category == "colour"
+    )
+    with pytest.raises(ConfigError, match="begin with the same token"):
+        Examiner(backbone, cells).examine(ImageProjector(SETTINGS), [(scene, questions)])

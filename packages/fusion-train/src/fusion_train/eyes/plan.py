@@ -25,13 +25,13 @@ class EyesPlan:
         seed: of weights, images and order.
     """
 
-    images: int = 6000
-    aligning: int = 900
+    images: int = 5000
+    aligning: int = 700
     aligned_images: int = 64
     aligning_rate: float = 1e-3
-    answering: int = 520
+    answering: int = 400
     answered_images: int = 8
-    answering_rate: float = 5e-4
+    answering_rate: float = 1e-3
     warmup: int = 30
     weight_decay: float = 0.01
     checkpoint_every: int = 40

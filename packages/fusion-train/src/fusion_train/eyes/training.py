@@ -29,6 +29,7 @@ from fusion_train.tiny_vlm.lessons import Teacher, make_page
 from fusion_train.visual_questions import VisualScene, example
 
 CLIP_NORM = 1.0
+_BETAS = (0.9, 0.98)
 _MEASURED = 200
 """Images from which the statistics of the cells are taken."""
 
@@ -56,7 +57,9 @@ class EyesTraining:
         self.reader = AnswerReader(backbone)
         self.teacher = Teacher(backbone, plan.seed)
         self.modules: dict[str, nn.Module] = {"projector": projector}
-        self.optimiser = AdamW(projector.parameters(), lr=plan.aligning_rate, weight_decay=plan.weight_decay)
+        self.optimiser = AdamW(
+            projector.parameters(), lr=plan.aligning_rate, betas=_BETAS, weight_decay=plan.weight_decay
+        )
         self.journal = Journal(folder / "log.jsonl")
 
     def run(self, announce: Callable[[str], None]) -> None:
@@ -82,6 +85,8 @@ class EyesTraining:
         return example("train", self.plan.seed, index)[0]
 
     def _step(self, step: int) -> None:
+        if step == self.plan.aligning:
+            self.optimiser.state.clear()  # the moments are those of another loss
         losses = self._align(step) if step < self.plan.aligning else self._answer(step - self.plan.aligning)
         first = next(iter(losses.values()))
         torch.autograd.backward(first)
@@ -102,9 +107,11 @@ class EyesTraining:
     def _answer(self, step: int) -> dict[str, Tensor]:
         """Return the loss of the answers in nats a token, and the share of tokens that are right."""
         first = step * self.plan.answered_images
-        indices = [index % self.plan.images for index in range(first, first + self.plan.answered_images)]
-        page = make_page([self.teacher.visual("train", index) for index in indices], self.backbone.pad_id)
-        logits_NV, targets_N = self.reader.logits(page, self._tokens([self._scene(index) for index in indices]))
+        last = first + self.plan.answered_images
+        examples = [example("train", self.plan.seed, index % self.plan.images) for index in range(first, last)]
+        lessons = [self.teacher.lesson([(one.text, one.answer) for one in asked], scene) for scene, asked in examples]
+        page = make_page(lessons, self.backbone.pad_id)
+        logits_NV, targets_N = self.reader.logits(page, self._tokens([scene for scene, _ in examples]))
         right = (logits_NV.argmax(dim=-1) == targets_N).float().mean()
         return {"answers": functional.cross_entropy(logits_NV, targets_N), "right": right}
 
