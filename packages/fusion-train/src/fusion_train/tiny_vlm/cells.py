@@ -42,8 +42,8 @@ class _Objects:
                 offset = (item.x * GRID - column - 0.5, item.y * GRID - row - 0.5)
                 rows.append((image, row * GRID + column, *attributes, *offset))
         table = torch.tensor(rows)
-        image, cell, colour, shape, large = table[:, :5].long().unbind(1)
-        return cls(image, cell, colour, shape, large.float(), table[:, 5:])
+        images, cells, colours, shapes, large = table[:, :5].long().unbind(1)
+        return cls(images, cells, colours, shapes, large.float(), table[:, 5:])
 
 
 class CellReader(nn.Module):
