@@ -152,7 +152,7 @@ def mcnemar(gained: int, lost: int) -> float:
     """Return the exact two-sided p of McNemar's test; 1 where nothing flips."""
     flips = gained + lost
     tail = sum(math.comb(flips, count) for count in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**flips)
+    return min(1.0, (2 * tail) / (1 << flips))  # whole numbers: exact however many flip
 
 
 def score_bound(gained: float, lost: float, count: float, confidence: float = CONFIDENCE) -> float:

@@ -34,6 +34,8 @@ RETENTION_FILE = "retention.json"
 READING_VERSION = 1
 """Counts up whenever the same backbone and probe give other answers."""
 
+SILENCE: Condition = "silence"
+DISTRACTOR: Condition = "distractor"
 BARE, BLIND = Layout(), Layout(image=False)
 Task = tuple[Hearing, Layout]
 
@@ -126,7 +128,7 @@ class RetentionMeasurement:
         bare = Hearing(run.system)
         tasks: dict[Condition, Task] = {"none": (bare, BARE), "blind": (bare, BLIND)}
         heard = Layout(slots=run.system.slots, heard=run.system.hears_prompt)
-        for condition, clips in (("silence", sounds.silence), ("distractor", sounds.distractors)):
+        for clips, condition in ((sounds.silence, SILENCE), (sounds.distractors, DISTRACTOR)):
             tasks[condition] = (Hearing(run.system, clips), heard) if clips else tasks["none"]
         return {condition: tasks[condition] for condition in self.inquiry.conditions}
 

@@ -1,8 +1,8 @@
 """Retention during training: at chosen evaluations a part of a probe is asked, and the stability frontier is written.
 
-``stability.jsonl`` in the run directory has one row an evaluation: the step, the score of what is heard, and by condition the share
-of right answers by each scoring and the mean log-probability of the known answers (which moves before an answer flips). The row of a
-step that was done again replaces the earlier one.
+``stability.jsonl`` in the run directory has one row an evaluation: the step, the score of what is heard, and by condition the
+share of right answers by each scoring and the mean log-probability of the known answers (which moves before an answer flips). The
+row of a step that was done again replaces the earlier one.
 """
 
 from __future__ import annotations

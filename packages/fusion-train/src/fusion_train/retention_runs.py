@@ -72,7 +72,7 @@ def shared_backbone(runs: Sequence[TrainedRun], name: str | None) -> Backbone:
         MissingAssetError: its weights are not on this machine.
     """
     wanted = sorted({name or run.settings.backbone for run in runs})
-    precisions = sorted({run.settings.precision for run in runs})
+    precisions = sorted({str(run.settings.precision) for run in runs})
     if len(wanted) > 1 or len(precisions) > 1:
         raise ConfigError(
             f"The runs differ in backbone or precision ({', '.join(wanted + precisions)}); measure those that agree together."
