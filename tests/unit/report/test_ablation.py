@@ -23,6 +23,7 @@ def write_run(
     sites: tuple[int, ...] = (12,),
     values: tuple[float, ...] = (0.2, 0.4, 0.9),
     references: str = HASH,
+    objectives: tuple[str, ...] = ("xe",),
     **settings: Any,
 ) -> Path:
     """Write what the report reads of a run."""
@@ -37,7 +38,7 @@ def write_run(
         "backbone": {"name": "b", "weights_sha256": HASH, "prompt": ""},
         "system": {"name": system, "config": config, "final_gates": dict.fromkeys(sites, -0.2 - 0.1 * seed)},
         "training": {
-            "loss_weights": {},
+            "loss_weights": {"gate_penalty": 1e-4, **dict.fromkeys(objectives, 1.0)},
             "optimiser": {"name": "AdamW"},
             "schedule": {"name": "cosine"},
             "batch_size": 16,
@@ -97,6 +98,18 @@ def test_of_several_systems_only_what_varies_within_one_is_named(tmp_path):
     runs.append(write_run(tmp_path / "x2", system="cross-attention", sites=(0, 1), rate=3))
     labels = [row.label for row in ablation_rows(runs)]
     assert labels == ["additive, rate 1", "cross-attention, rate 2", "cross-attention, rate 3"]
+
+
+def test_objectives_are_told_apart_by_what_they_used(tmp_path):
+    """Self-critical training keeps the settings of the run that it goes on from; an older run may lack a setting unused by it."""
+    scst = {"start": "always", "rate": 0.05}
+    first = write_run(tmp_path / "xe", scst=scst)
+    older = write_run(tmp_path / "older", seed=1, scst={"start": "never"})
+    both = write_run(tmp_path / "both", objectives=("xe", "contrastive"), scst=scst, contrastive={"weight": 0.1})
+    further = write_run(tmp_path / "xe-scst", objectives=("scst",), scst=scst)
+    rows = ablation_rows([first, older, both, further])
+    assert [row.label for row in rows] == ["objective xe", "objective xe + contrastive", "objective scst"]
+    assert rows[0].seeds == (0, 1)
 
 
 def test_one_group_says_that_all_are_alike(tmp_path):

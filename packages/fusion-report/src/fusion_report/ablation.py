@@ -24,6 +24,9 @@ from fusion_report.controls import METRICS, OKABE_ITO, bootstrap_interval
 Settings = dict[str, Any]
 # What follows from another setting, or says which run it was rather than what it tried.
 _FOLLOWS = ("system.backbone_width", "system.backbone_depth", "system.encoder_width", "system.block_shapes")
+OBJECTIVES = ("xe", "contrastive", "scst")
+"""As a run card names them; the settings of one that a run does not use say nothing of the run."""
+
 COMMON = "all alike"
 ROW_HEIGHT = 28
 
@@ -105,8 +108,10 @@ def _read(folder: Path) -> _Run:
     flat = dict(_flatten(settings["settings"])) | {
         f"system.{key}": value for key, value in card.system.config.items() if value is not None
     }
-    flat |= {"system": card.system.name, "dataset": settings["dataset"]}
-    dropped = [key for key in flat if key in _FOLLOWS or key == "seed" or key.startswith("reference.")]
+    used = [name for name in OBJECTIVES if name in card.training.loss_weights]
+    flat |= {"system": card.system.name, "dataset": settings["dataset"], "objective": " + ".join(used)}
+    unused = tuple(f"{name}." for name in OBJECTIVES if name not in used)
+    dropped = [key for key in flat if key in _FOLLOWS or key == "seed" or key.startswith(("reference.", *unused))]
     return _Run(card, scores, {key: value for key, value in flat.items() if key not in dropped})
 
 
@@ -125,7 +130,12 @@ def _varying(settings: Sequence[Settings]) -> list[str]:
         by_system.setdefault(one["system"], []).append(one)
     varying = ["system"] if len(by_system) > 1 else []
     for group in by_system.values():
-        names = dict.fromkeys(name for one in group for name in one)
+        names = [
+            name
+            for name in dict.fromkeys(name for one in group for name in one)
+            if not name.startswith(tuple(f"{objective}." for objective in OBJECTIVES))
+            or all(name in one for one in group)
+        ]
         varying += [name for name in names if len({repr(one.get(name)) for one in group}) > 1]
     return list(dict.fromkeys(varying))
 
