@@ -1,0 +1,34 @@
+"""The tiny vision-language model hears through the command line: captions by the text-only prompt, its weights untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from fusion_core.pretrained import load_backbone
+from fusion_core.tiny_vlm import TINY_VLM_FOLDER
+
+
+@pytest.mark.slow
+def test_scenes_train_on_tiny_vlm(tmp_path):
+    done = subprocess.run(
+        [
+            *[sys.executable, "-m", "fusion_cli", "train", "scenes", "--system", "additive", "--profile", "tiny"],
+            *["--set", "backbone=tiny-vlm", "--out", "run"],
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "FUSION_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "run" / "run_card.json").read_text())
+    assert card["backbone"]["name"] == "tiny-vlm"
+    assert card["backbone"]["weights_sha256"] == load_backbone("tiny-vlm").identity.weights_sha256
+    said = json.loads((tmp_path / "run" / "predictions" / "none.json").read_text())["items"][0]["caption"]
+    assert len(said.split()) > 1, f"{TINY_VLM_FOLDER} cannot caption: {said!r}"
