@@ -26,9 +26,9 @@ class EyesPlan:
     """
 
     images: int = 5000
-    aligning: int = 700
+    aligning: int = 500
     aligned_images: int = 64
-    aligning_rate: float = 1e-3
+    aligning_rate: float = 2e-3
     answering: int = 400
     answered_images: int = 8
     answering_rate: float = 1e-3

@@ -1,10 +1,10 @@
 """What the tokens of an image are first fitted to: embeddings of the words that describe it, laid out on its cells.
 
-The cell in which an object's centre lies has the embedding of its shape's name, the cell before it that of its colour: read row
-by row, the two are the words «red circle». Every other cell tells how many there are of one kind in the whole image, by the sum
-of the embeddings of «2», «red» and «objects», or of «3» and «circles»; which kind, its place decides.
+A cell whose middle lies in the box of an object has the sum of the embeddings of its colour's and its shape's name. Every other
+cell tells how many there are of one kind in the whole image, by the sum of the embeddings of «2», «red» and «objects», or of «3»
+and «circles»; which kind, its place decides.
 
-Shapes: B images, C cells, D width of the language model, W words.
+Shapes: B images, C cells, N cells of all images, D width of the language model, W words, O of which one is chosen.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import torch
 from fusion_core.backbone import Backbone
 from fusion_encoders.efficientnet import GRID
 from torch import Tensor
+from torch.nn import functional
 
 from fusion_train.visual_questions import VisualScene
 from fusion_train.visual_questions.ask import NUMBERS, plural
-from fusion_train.visual_questions.scene import COLOURS, SHAPES
+from fusion_train.visual_questions.scene import COLOURS, SHAPES, SceneObject
 
 THINGS = "objects"
 KINDS: tuple[str, ...] = (*SHAPES, *COLOURS, THINGS)
@@ -44,9 +45,9 @@ class CellWords:
         weights_CW = torch.zeros(GRID * GRID, len(WORDS))
         tells_C = torch.zeros(GRID * GRID, dtype=torch.bool)
         for item in scene.objects:
-            cell = int(item.y * GRID) * GRID + int(item.x * GRID)
-            for place, word in ((cell, item.shape), (max(cell - 1, 0), item.colour)):
-                weights_CW[place, WORDS.index(word)] = 1
+            for place in covered_cells(item):
+                weights_CW[place, WORDS.index(item.shape)] = 1
+                weights_CW[place, WORDS.index(item.colour)] = 1
                 tells_C[place] = True
         for place in torch.nonzero(~tells_C).flatten().tolist():
             for word in tally(scene, KINDS[place % len(KINDS)]):
@@ -54,12 +55,27 @@ class CellWords:
         return weights_CW, tells_C
 
     def loss(self, tokens_BCD: Tensor, scenes: Sequence[VisualScene]) -> Tensor:
-        """Return the squared distance to the words as a share of their variance; both sorts of cell count alike."""
+        """Return how far the tokens are from their words.
+
+        It is the squared distance as a share of the words' variance, both sorts of cell counting alike, and for each choice that
+        was made among the words (a colour, a shape, a number) the surprise at it, in nats, of a reader who takes the nearest.
+        """
         weights, tells = zip(*(self.weights(scene) for scene in scenes), strict=True)
-        target_BCD = torch.stack(weights) @ self.embeddings_WD
-        tells_BC = torch.stack(tells)
-        distance_BC = (tokens_BCD.float() - target_BCD).square().mean(dim=-1) / self.spread
-        return (distance_BC[tells_BC].mean() + distance_BC[~tells_BC].mean()) / 2
+        weights_BCW, tells_BC = torch.stack(weights), torch.stack(tells)
+        off_BCD = tokens_BCD.float() - weights_BCW @ self.embeddings_WD
+        distance_BC = off_BCD.square().mean(dim=-1) / self.spread
+        total = (distance_BC[tells_BC].mean() + distance_BC[~tells_BC].mean()) / 2
+        for words, asked_BC in ((SHAPES, tells_BC), (COLOURS, tells_BC), (NUMBERS, ~tells_BC)):
+            total = total + self._surprise(off_BCD[asked_BC], weights_BCW[asked_BC], words)
+        return total
+
+    def _surprise(self, off_ND: Tensor, weights_NW: Tensor, words: Sequence[str]) -> Tensor:
+        """Return the cross-entropy of the right words, each word as likely as exp(-distance²/2) of what is left for it."""
+        places = [WORDS.index(word) for word in words]
+        choices_OD = self.embeddings_WD[places]
+        right_N = weights_NW[:, places].argmax(dim=1)
+        left_ND = off_ND + choices_OD[right_N]
+        return functional.cross_entropy(left_ND @ choices_OD.T - choices_OD.square().sum(dim=1) / 2, right_N)
 
 
 def tally(scene: VisualScene, kind: str) -> tuple[str, ...]:
@@ -68,3 +84,12 @@ def tally(scene: VisualScene, kind: str) -> tuple[str, ...]:
     if kind in SHAPES:
         return number, plural(kind)
     return (number, kind) if kind == THINGS else (number, kind, THINGS)
+
+
+def covered_cells(item: SceneObject) -> list[int]:
+    """Return the cells whose middle lies in the box of an object."""
+    middles = [(place + 0.5) / GRID for place in range(GRID)]
+    columns, rows = (
+        [place for place in range(GRID) if abs(middles[place] - centre) <= item.radius] for centre in (item.x, item.y)
+    )
+    return [row * GRID + column for row in rows for column in columns]
