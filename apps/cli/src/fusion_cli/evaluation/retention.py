@@ -30,8 +30,12 @@ def retention(
         str | None, typer.Option(help="Ask this backbone, built around the run's language model, such as smollm2-vl.")
     ] = None,
     scoring: Annotated[
-        str, typer.Option(help="What the verdict is about: exact, contains, likelihood or likelihood_normalised.")
-    ] = "exact",
+        str | None,
+        typer.Option(
+            help="What the verdict is about: exact, contains, likelihood or likelihood_normalised; likelihood if not given and "
+            "every question has options, else contains."
+        ),
+    ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Ask the first of the questions only.")] = None,
     distractors: Annotated[
         Path | None, typer.Option(help="Folder of audio that distracts; test clips of the run's dataset if not given.")
@@ -63,14 +67,15 @@ def retention(
     runs = [read_run(folder) for folder in checkpoints]
     asked = shared_backbone(runs, backbone)
     questions = choose_probe(probe, asked).first(items)
-    inquiry = Inquiry(questions, _conditions(condition, questions), _scoring(scoring), SoundLibrary(distractors))
+    judged = _scoring(scoring, questions)
+    inquiry = Inquiry(questions, _conditions(condition, questions), judged, SoundLibrary(distractors))
     found = RetentionMeasurement(asked, inquiry).measure(runs)
     paths = [write_retention(run.folder, one) for run, one in zip(runs, found, strict=True)]
     rows = [row for one in found for row in _rows(one)]
     if as_json:
         print_json({"probe": questions.name, "probe_sha256": questions.sha256, "rows": rows})
     else:
-        _show(rows, questions, asked, scoring)
+        _show(rows, questions, asked, judged)
     for path in paths:
         notify(f"Answers: {path}")
     lost = {one.run_id: failed(one) for one in found}
@@ -102,10 +107,17 @@ def _conditions(text: str | None, probe: Probe) -> tuple[Condition, ...]:
     return tuple(name for name in CONDITIONS if name in names)
 
 
-def _scoring(name: str) -> Scoring:
+def _scoring(name: str | None, probe: Probe) -> Scoring:
+    """Return the scoring of an option; by default one that a model can lose which answers in sentences.
+
+    Raises:
+        ConfigError: it is not known.
+    """
     from fusion_core.errors import ConfigError
     from fusion_eval.schemas.retention import SCORINGS
 
+    if name is None:
+        return "likelihood" if all(item.options for item in probe.items) else "contains"
     for known in SCORINGS:
         if known == name:
             return known
