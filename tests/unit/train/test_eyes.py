@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from fusion_core.backbone import BackboneIdentity
@@ -21,7 +19,7 @@ from fusion_train.eyes.training import EyesTraining
 from fusion_train.eyes.words import KINDS, WORDS, CellWords
 from fusion_train.tiny_vlm.lessons import Teacher, make_page
 from fusion_train.visual_questions import CATEGORIES, VisualScene, example
-from fusion_train.visual_questions.scene import SceneObject
+from fusion_train.visual_questions.scene import COLOURS, SceneObject
 
 PLAN = EyesPlan(images=6, aligning=2, aligned_images=3, answering=2, answered_images=2, warmup=1, checkpoint_every=1)
 SETTINGS = ImageProjectorSettings(width=8, hidden=16, layers=1, heads=2, output=32)
@@ -104,13 +102,18 @@ def test_an_object_names_the_cells_it_covers_and_the_others_count(backbone):
     assert said[len(KINDS) + KINDS.index("square")] == ["squares", "0"]
 
 
-def test_tokens_that_are_the_words_cost_nothing_and_others_their_share_of_the_variance(backbone):
+def test_tokens_that_are_the_words_cost_nothing_and_another_colour_surprises(backbone):
     words = CellWords(backbone)
+    words.embeddings_WD = (
+        torch.nn.functional.one_hot(torch.arange(len(WORDS)), backbone.width) * 10.0
+    )  # told apart with ease
     scenes = [example("train", 0, index)[0] for index in range(3)]
-    target_BCD = torch.stack([words.weights(scene)[0] for scene in scenes]) @ words.embeddings_WD
-    assert float(words.loss(target_BCD, scenes)) == 0
-    off_BCD = target_BCD + math.sqrt(words.spread)
-    assert float(words.loss(off_BCD, scenes)) == pytest.approx(1, rel=1e-5)
+    weights_BCW = torch.stack([words.weights(scene)[0] for scene in scenes])
+    assert float(words.loss(weights_BCW @ words.embeddings_WD, scenes)) < 1e-6
+    others_BCW = weights_BCW.clone()
+    colours = slice(WORDS.index(COLOURS[0]), WORDS.index(COLOURS[-1]) + 1)
+    others_BCW[..., colours] = weights_BCW[..., colours].roll(1, dims=-1)
+    assert float(words.loss(others_BCW @ words.embeddings_WD, scenes)) > 100
 
 
 def test_cells_are_encoded_once_and_read_as_they_were(cells, monkeypatch):
