@@ -71,7 +71,7 @@ class EfficientNetLite0:
     def encode(self, pixels_B3HW: Tensor) -> Tensor:
         """Return the cells x_BCA (float32, on the CPU) of RGB pictures in uint8 of one size; the middle square is seen."""
         x_B3HW = self.preprocessing.prepare(pixels_B3HW).to(self.dtype)
-        parts = [self._features(part_B3HW) for part_B3HW in x_B3HW.split(_BATCH)]
+        parts = [self._features(part_B3HW) for part_B3HW in torch.split(x_B3HW, _BATCH)]
         return torch.cat(parts)
 
     def _features(self, x_B3HW: Tensor) -> Tensor:
