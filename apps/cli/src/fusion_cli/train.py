@@ -80,7 +80,7 @@ def train(
         overrides.append(f"dataset.bank={bank.resolve()}")
     overrides += ["scst.start=always"] if scst else []
     overrides += [f"checkpoints_kept={keep}"] if keep is not None else []
-    settings = load_settings(profile, overrides, seed, system)
+    settings = load_settings(profile, overrides, seed, system, dataset)
     if out is None:
         out = latest_unfinished(dataset, system) if resume else new_run_folder(dataset, system)
     if processes > 1:
@@ -131,6 +131,8 @@ def _print_results(folder: Path, as_json: bool, phase: str | None = None) -> Non
         return
     stdout.print(_results_table(rows, f"Test captions after {phase}" if phase else "Test captions"))
     stdout.print("Intervals: 95% bootstrap over the clips.", style="dim")
+    for sentence in _denominators(folder):
+        stdout.print(sentence)
     for what, place in (
         ("captions", folder / "predictions"),
         ("scores", folder / "scores"),
@@ -141,6 +143,15 @@ def _print_results(folder: Path, as_json: bool, phase: str | None = None) -> Non
     ):
         stdout.print(f"{what:9} {place}", soft_wrap=True)
     stdout.print(f"Caption your own files: fusion caption FILE… --ckpt {folder}", soft_wrap=True)
+
+
+def _denominators(folder: Path) -> list[str]:
+    """Return over which clips each split counts, as the run found its dataset; nothing for a dataset that has no lists."""
+    from fusion_core.journal import Journal
+
+    logs = (Journal(place / "log.jsonl").read() for place in (folder.parent, folder))
+    events = [event for log in logs for event in log if event["event"] == "prepared"]
+    return list(events[-1].get("denominators", ())) if events else []
 
 
 def _results_table(rows: list[Any], title: str) -> Any:

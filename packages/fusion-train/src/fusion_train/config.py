@@ -141,24 +141,31 @@ def profile_names() -> list[str]:
 
 
 def load_settings(
-    profile: str, overrides: list[str] | None = None, seed: int | None = None, system: str | None = None
+    profile: str,
+    overrides: list[str] | None = None,
+    seed: int | None = None,
+    system: str | None = None,
+    dataset: str | None = None,
 ) -> RunSettings:
     """Read a profile and apply ``key=value`` overrides, keys dotted, values in YAML.
 
-    A profile may have settings for single systems under ``by_system``, such as the learning rates that suit each.
+    A profile may have settings for single systems under ``by_system``, such as the learning rates that suit each, and for single
+    datasets under ``by_dataset``, such as how much of them is used.
 
     Args:
         profile: the name of a profile of the package, or the path of a YAML file.
         overrides: such as ``["schedule.steps=300", "system.sites=[8, 18]"]``.
         seed: the seed; None keeps the profile's.
         system: the system whose own settings of the profile hold; None takes none.
+        dataset: the dataset whose own settings of the profile hold; None takes none.
 
     Raises:
         ConfigError: no such profile, an unknown key or a value of the wrong kind.
     """
     values = _read_profile(profile)
-    by_system = values.pop("by_system", None) or {}
-    _merge(values, by_system.get(system) or {})
+    for choices, chosen in (("by_dataset", dataset), ("by_system", system)):
+        own = values.pop(choices, None) or {}
+        _merge(values, own.get(chosen) or {})
     for override in overrides or []:
         _apply(values, override)
     if seed is not None:

@@ -18,7 +18,7 @@ from typing import Any
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from fusion_core.device import default_device
-from fusion_core.errors import ConfigError
+from fusion_core.errors import ConfigError, FusionError
 from fusion_core.files import write_atomic
 from fusion_core.journal import Journal
 from fusion_encoders.registry import load_encoder
@@ -141,7 +141,7 @@ class Experiment:
         root = self.request.root or default_root(self.request.dataset, options)
         encoder = load_encoder(self.settings.encoder)
         system = build_system(self.request.system, self.settings, build_backbone(self.settings), encoder.width)
-        clips = int(getattr(options, "train", 0))
+        clips = int(getattr(options, "train", None) or 0)
         size = self.settings.batch * self.settings.accumulate
         steps = self.settings.schedule.steps
         return Plan(clips, steps, steps * size / clips if clips else 0.0, size, system.parameter_table(), root)
@@ -158,20 +158,28 @@ class Experiment:
             require_tracker(name)
         self.accelerator = Accelerator(cpu=default_device().type == "cpu")
         folder = self.request.folder
+        is_new = False
         with ExitStack() as stack:
             if self.accelerator.is_main_process:
-                self._open_folder()
+                is_new = self._open_folder()
                 stack.enter_context(self._lock())
             self.accelerator.wait_for_everyone()
             journal = Journal(folder / journal_name(self.accelerator))
-            with self.accelerator.main_process_first():
-                materials = gather_materials(
-                    self.request.dataset, self.settings, self.request.root, self.announce, journal
-                )
+            materials = self._gather(journal, is_new)
             found = {"xe": self._cross_entropy(materials, journal)}
             if self._goes_on(folder):
                 found["scst"] = self._self_critical(materials)
         return found
+
+    def _gather(self, journal: Journal, is_new: bool) -> Materials:
+        """Prepare dataset, features and backbone; where that is refused, a new run directory is given up again."""
+        try:
+            with self.accelerator.main_process_first():
+                return gather_materials(self.request.dataset, self.settings, self.request.root, self.announce, journal)
+        except FusionError:
+            if is_new:  # there is nothing to go on with, so the same command may be given again
+                (self.request.folder / SETTINGS_FILE).unlink()
+            raise
 
     def announce(self, sentence: str) -> None:
         """Say what begins, in the process that writes."""
@@ -193,20 +201,21 @@ class Experiment:
             ) from None
         return lock
 
-    def _open_folder(self) -> None:
-        """Create the run directory, or check that what is in it may be gone on with."""
+    def _open_folder(self) -> bool:
+        """Create the run directory, or check that what is in it may be gone on with; return whether it is new."""
         folder = self.request.folder
         content = save_settings(self.request.system, self.request.dataset, self.settings)
         path = folder / SETTINGS_FILE
         if not path.is_file():
             write_atomic(path, content)
-            return
+            return True
         if not self.request.resume:
             raise ConfigError(f"{folder} already holds a run; go on with --resume, or give another --out.")
         # A finished first phase may be followed by self-critical training that was not asked for at first.
         free = {"scst"} if (folder / CARD_FILE).is_file() else set[str]()
         if _settings_of(path.read_bytes(), free) != _settings_of(content, free):
             raise ConfigError(f"{path} differs from the settings asked for; leave out --set, or give another --out.")
+        return False
 
     def _goes_on(self, folder: Path) -> bool:
         """Say whether self-critical training follows."""
