@@ -18,6 +18,7 @@ class EyesPlan:
         answering: steps by answers.
         answered_images: images of each of them, with all their questions.
         answering_rate: learning rate.
+        anchor: weight of the words' loss beside that of the answers, so that what was aligned stays so.
         warmup: steps with a rising rate, in either part.
         weight_decay: of AdamW.
         checkpoint_every: steps.
@@ -31,7 +32,8 @@ class EyesPlan:
     aligning_rate: float = 2e-3
     answering: int = 400
     answered_images: int = 8
-    answering_rate: float = 1e-3
+    answering_rate: float = 2e-4
+    anchor: float = 0.1
     warmup: int = 30
     weight_decay: float = 0.01
     checkpoint_every: int = 40

@@ -88,8 +88,7 @@ class EyesTraining:
         if step == self.plan.aligning:
             self.optimiser.state.clear()  # the moments are those of another loss
         losses = self._align(step) if step < self.plan.aligning else self._answer(step - self.plan.aligning)
-        first = next(iter(losses.values()))
-        torch.autograd.backward(first)
+        torch.autograd.backward(losses["total"])
         nn.utils.clip_grad_norm_(self.projector.parameters(), CLIP_NORM)
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate(step)
@@ -102,18 +101,23 @@ class EyesTraining:
         generator = np.random.default_rng([self.plan.seed, step])
         chosen = generator.choice(self.plan.images, self.plan.aligned_images, replace=False).tolist()
         scenes = [self._scene(index) for index in chosen]
-        return {"words": self.words.loss(self._tokens(scenes), scenes)}
+        words = self.words.loss(self._tokens(scenes), scenes)
+        return {"total": words, "words": words}
 
     def _answer(self, step: int) -> dict[str, Tensor]:
-        """Return the loss of the answers in nats a token, and the share of tokens that are right."""
+        """Return what is made smaller: the loss of the answers in nats a token and of the words; and the share of tokens right."""
         first = step * self.plan.answered_images
         last = first + self.plan.answered_images
         examples = [example("train", self.plan.seed, index % self.plan.images) for index in range(first, last)]
         lessons = [self.teacher.lesson([(one.text, one.answer) for one in asked], scene) for scene, asked in examples]
         page = make_page(lessons, self.backbone.pad_id)
-        logits_NV, targets_N = self.reader.logits(page, self._tokens([scene for scene, _ in examples]))
+        scenes = [scene for scene, _ in examples]
+        tokens_BCD = self._tokens(scenes)
+        logits_NV, targets_N = self.reader.logits(page, tokens_BCD)
+        answers = functional.cross_entropy(logits_NV, targets_N)
+        words = self.words.loss(tokens_BCD, scenes)
         right = (logits_NV.argmax(dim=-1) == targets_N).float().mean()
-        return {"answers": functional.cross_entropy(logits_NV, targets_N), "right": right}
+        return {"total": answers + self.plan.anchor * words, "answers": answers, "words": words, "right": right}
 
     def _tokens(self, scenes: list[VisualScene]) -> Tensor:
         x_BCA = self.cells.read(scenes)
