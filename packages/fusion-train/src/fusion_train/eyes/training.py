@@ -105,7 +105,7 @@ class EyesTraining:
         return {"total": words, "words": words}
 
     def _answer(self, step: int) -> dict[str, Tensor]:
-        """Return what is made smaller: the loss of the answers in nats a token and of the words; and the share of tokens right."""
+        """Return the loss of the answers in nats a token and of the words, their sum, and the share of tokens that are right."""
         first = step * self.plan.answered_images
         last = first + self.plan.answered_images
         examples = [example("train", self.plan.seed, index % self.plan.images) for index in range(first, last)]
