@@ -55,6 +55,8 @@ PACKAGES = (
     "fusion-train",
 )
 
+CARD_FILE = "run_card.json"
+
 
 @dataclass(frozen=True)
 class RunFacts:

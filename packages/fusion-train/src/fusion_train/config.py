@@ -83,12 +83,23 @@ class ContingencySettings(Settings):
     fewer_tokens: int = Field(8, ge=1, description="Audio tokens of the last attempt, from the start.")
 
 
+class RetentionSettings(Settings):
+    """Questions of a probe that are asked while the system trains (``retention_log.py``)."""
+
+    probe: str | None = Field(
+        None, description="Name or place of the probe; the one that suits the backbone if not given."
+    )
+    items: int = Field(100, ge=1, description="The first questions of the probe.")
+    every: int = Field(1, ge=1, description="Evaluations from one measurement to the next.")
+
+
 class EvaluationSettings(Settings):
     """Greedy captions of val during training."""
 
     every: int = Field(ge=1, description="Optimiser steps between two evaluations.")
     clips: int = Field(64, ge=1, description="The first clips of val that are captioned.")
     patience: int = Field(2, ge=1, description="Evaluations without a better CIDEr-D before training stops.")
+    retention: RetentionSettings | None = Field(None, description="A probe that is asked too; none if not given.")
 
 
 class DecodingSettings(Settings):

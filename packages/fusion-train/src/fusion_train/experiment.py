@@ -28,7 +28,7 @@ from safetensors.torch import load
 from fusion_train.alignment import align
 from fusion_train.audio_text import add_similarity, find_similarity
 from fusion_train.captioner import Captioner
-from fusion_train.card import RunFacts, write_run_card
+from fusion_train.card import CARD_FILE, RunFacts, write_run_card
 from fusion_train.checkpoint import list_checkpoints
 from fusion_train.conditions import CONDITIONS, Examination, SplitData, score_and_write, to_predictions
 from fusion_train.config import RunSettings
@@ -43,12 +43,14 @@ from fusion_train.model_card import CARD_FILE as MODEL_CARD_FILE
 from fusion_train.model_card import render_model_card
 from fusion_train.phases import contrastive_addition, cross_entropy_phase, self_critical_phase
 from fusion_train.reading import make_reader
+from fusion_train.retention import choose_probe
+from fusion_train.retention_log import RetentionLog
+from fusion_train.retention_sounds import distractors_of
 from fusion_train.statistics import fit_statistics
 from fusion_train.stopping import Diverged
 from fusion_train.trackers import require_tracker
 from fusion_train.validation import make_validation
 
-CARD_FILE = "run_card.json"
 SUBSETS_FILE = "subsets.json"
 Announce = Callable[[str], None]
 
@@ -246,6 +248,7 @@ class Experiment:
         additions = contrastive_addition(self.learner, settings)
         evaluate = self._validation(materials, settings)
         trainer = cross_entropy_phase(self.learner, evaluate, settings, folder, additions, self.request.trackers)
+        self._watch_retention(trainer, materials, settings)
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"train: taken up again at step {trainer.resume()}")
         else:
@@ -264,6 +267,7 @@ class Experiment:
             write_atomic(folder / SETTINGS_FILE, save_settings(self.request.system, self.request.dataset, settings))
         evaluate = self._validation(materials, settings)
         trainer = self_critical_phase(self.learner, evaluate, settings, folder, self.request.trackers)
+        self._watch_retention(trainer, materials, settings)
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"self-critical training: taken up again at step {trainer.resume()}")
         else:
@@ -292,6 +296,17 @@ class Experiment:
         captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
         clips = list(materials.splits["val"].clips)[: settings.evaluation.clips]
         return make_validation(captioner, clips, materials.cache.get, settings.decoding, self.accelerator)
+
+    def _watch_retention(self, trainer: Trainer, materials: Materials, settings: RunSettings) -> None:
+        """Ask a probe at evaluations, where the settings want it."""
+        wanted = settings.evaluation.retention
+        if wanted is None or not self.writes:
+            return
+        learner = self.learner
+        probe = choose_probe(wanted.probe, learner.backbone).first(wanted.items)
+        distractors = distractors_of(materials.dataset, materials.encoder).clips
+        log = RetentionLog(learner.backbone, learner.system, probe, distractors, trainer.folder, wanted.every)
+        trainer.observers.append(log.measure)
 
     def _align(self, trainer: Trainer, settings: RunSettings) -> None:
         if settings.alignment.steps:

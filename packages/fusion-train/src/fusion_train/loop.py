@@ -78,6 +78,9 @@ class Trainer:
         schedule: the steps of this training; by default those of the settings.
         rate: factor of all learning rates.
         trackers: where the log's values go beside the log, such as ``tensorboard``.
+
+    Attributes:
+        observers: called after each evaluation, in the process that writes, with its number (from 1), the step and the score.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Trainer:
         self.schedule = make_schedule(optimiser, self.timetable)
         self.optimiser = self.accelerator.prepare(optimiser)
         self.progress = Progress()
+        self.observers: list[Callable[[int, int, float], object]] = []
         self._stream: Iterator[list[Pair]] | None = None
         if settings.gradient_checkpointing:
             learner.backbone.model.activation_checkpointing_enable({"use_reentrant": False})
@@ -323,6 +327,9 @@ class Trainer:
             addition_ratio=progress.addition_ratio,
             seconds=round(time.perf_counter() - started, 3),
         )
+        for observe in self.observers if self.is_main else ():
+            observe(len(progress.gates), progress.step, score)
+        self.accelerator.wait_for_everyone()
 
     def judge(self) -> float:
         """Score the weights as they are on val, and keep them if they are the best so far; return the score."""

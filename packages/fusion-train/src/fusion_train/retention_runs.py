@@ -15,8 +15,8 @@ from fusion_encoders.registry import load_encoder
 from fusion_eval.schemas import RunCard
 from torch import Tensor
 
+from fusion_train.card import CARD_FILE
 from fusion_train.config import RunSettings
-from fusion_train.experiment import CARD_FILE
 from fusion_train.model import ADAPTER_FOLDER, compute_dtype, read_settings
 from fusion_train.retention_sounds import Distractors, dataset_of, distractors_in, distractors_of, silence
 
