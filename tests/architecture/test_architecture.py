@@ -58,7 +58,7 @@ def test_a_package_is_typed_described_and_pinned_to_its_siblings(member: Path) -
     extras = declared.get("optional-dependencies", {}).values()
     requirements = [*declared["dependencies"], *(requirement for extra in extras for requirement in extra)]
     siblings = [requirement for requirement in requirements if requirement.startswith("fusion-")]
-    assert all(re.fullmatch(rf"fusion-\w+(\[\w+\])?=={re.escape(declared['version'])}", pin) for pin in siblings)
+    assert all(re.fullmatch(rf"fusion-\w+(\[[\w,]+\])?=={re.escape(declared['version'])}", pin) for pin in siblings)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

@@ -11,7 +11,7 @@ import typer
 from fusion_cli.console import print_json, stderr, stdout
 
 if TYPE_CHECKING:
-    from fusion_train.experiment import Plan
+    from fusion_train.config import RunSettings
 
 
 def train(
@@ -73,7 +73,7 @@ def train(
     On a cluster, torchrun … -m fusion_cli train … --out RUN does the same as --processes; a step has batch × accumulate clips.
     """
     from fusion_train.config import load_settings
-    from fusion_train.experiment import Experiment, Request, latest_unfinished, new_run_folder, plan_as_dict
+    from fusion_train.experiment import Experiment, Request, latest_unfinished, new_run_folder
 
     overrides = list(changes or [])
     if bank is not None:
@@ -81,6 +81,9 @@ def train(
     overrides += ["scst.start=always"] if scst else []
     overrides += [f"checkpoints_kept={keep}"] if keep is not None else []
     settings = load_settings(profile, overrides, seed, system, dataset)
+    if dry_run:
+        _dry_run(dataset, system, settings, root, as_json)
+        return
     if out is None:
         out = latest_unfinished(dataset, system) if resume else new_run_folder(dataset, system)
     if processes > 1:
@@ -89,13 +92,6 @@ def train(
         raise typer.Exit(run_in_processes(processes, out))
     request = Request(dataset, system, settings, out, root, resume, ("fusion", *sys.argv[1:]), tuple(track or ()))
     experiment = Experiment(request, lambda sentence: stderr.print(f"[dim]▸[/dim] {sentence}", highlight=False))
-    if dry_run:
-        plan = experiment.plan()
-        if as_json:
-            print_json(plan_as_dict(plan))
-        else:
-            _print_plan(plan)
-        return
     phases = experiment.run()
     if not experiment.writes:
         return
@@ -105,19 +101,17 @@ def train(
         )
 
 
-def _print_plan(plan: Plan) -> None:
-    from rich.table import Table
+def _dry_run(dataset: str, system: str, settings: RunSettings, root: Path | None, as_json: bool) -> None:
+    """Say what a run would need and do."""
+    from fusion_train.dry_run import dry_run
 
-    table = Table(title="What would be trained", title_justify="left")
-    table.add_column("part")
-    table.add_column("trainable parameters", justify="right")
-    for part, count in plan.parameters.items():
-        table.add_row(part, f"{count:,}")
-    table.add_row("total", f"{sum(plan.parameters.values()):,}")
-    stdout.print(table)
-    stdout.print(
-        f"{plan.steps} steps of {plan.effective_batch} clips, {plan.epochs:.1f} epochs of {plan.clips} clips; data in {plan.root}"
-    )
+    from fusion_cli.dry_run import print_dry_run
+
+    found = dry_run(dataset, system, settings, root)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print_dry_run(found)
 
 
 def _print_results(folder: Path, as_json: bool, phase: str | None = None) -> None:

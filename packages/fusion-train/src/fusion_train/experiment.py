@@ -21,24 +21,22 @@ from fusion_core.device import default_device
 from fusion_core.errors import ConfigError, FusionError
 from fusion_core.files import write_atomic
 from fusion_core.journal import Journal
-from fusion_encoders.registry import load_encoder
 from fusion_eval.schemas import Scores
 from safetensors.torch import load
 
 from fusion_train.alignment import align
-from fusion_train.audio_text import add_similarity, find_similarity
+from fusion_train.audio_text import add_similarity, similarity_at_hand
 from fusion_train.captioner import Captioner
 from fusion_train.card import CARD_FILE, RunFacts, write_run_card
 from fusion_train.checkpoint import list_checkpoints
 from fusion_train.conditions import CONDITIONS, Examination, SplitData, score_and_write, to_predictions
 from fusion_train.config import RunSettings
 from fusion_train.contingency import fewer_tokens, remember_tokens
-from fusion_train.datasets.registry import default_root, parse_options
 from fusion_train.examples import TrainingExamples
 from fusion_train.learner import Learner
 from fusion_train.loop import BEST_FILE, SCST_FOLDER, Progress, Trainer, journal_name, run_name
 from fusion_train.materials import Materials, gather_materials
-from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, build_backbone, build_system, save_settings
+from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, build_system, save_settings
 from fusion_train.model_card import CARD_FILE as MODEL_CARD_FILE
 from fusion_train.model_card import render_model_card
 from fusion_train.phases import contrastive_addition, cross_entropy_phase, self_critical_phase
@@ -80,18 +78,6 @@ class Request:
     trackers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do: printed by ``--dry-run``."""
-
-    clips: int
-    steps: int
-    epochs: float
-    effective_batch: int
-    parameters: dict[str, int]
-    root: Path
-
-
 def new_run_folder(dataset: str, system: str) -> Path:
     """Return a run directory that does not exist yet, named after dataset, system and time."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -131,22 +117,6 @@ class Experiment:
     def writes(self) -> bool:
         """Whether this process is the one that writes; known while it runs and after."""
         return bool(self.accelerator.is_main_process)
-
-    def plan(self) -> Plan:
-        """Check every setting, build the model, and say what a run would do; nothing is prepared or trained.
-
-        Raises:
-            ConfigError: a setting is wrong.
-            MissingAssetError: weights are missing.
-        """
-        options = parse_options(self.request.dataset, self.settings.dataset)
-        root = self.request.root or default_root(self.request.dataset, options)
-        encoder = load_encoder(self.settings.encoder)
-        system = build_system(self.request.system, self.settings, build_backbone(self.settings), encoder.width)
-        clips = int(getattr(options, "train", None) or 0)
-        size = self.settings.batch * self.settings.accumulate
-        steps = self.settings.schedule.steps
-        return Plan(clips, steps, steps * size / clips if clips else 0.0, size, system.parameter_table(), root)
 
     def run(self) -> dict[str, dict[str, Scores]]:
         """Do all of it and return the scores by phase and condition.
@@ -351,7 +321,7 @@ class Experiment:
         captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
         examination = Examination(captioner, materials.cache.get, settings.decoding, settings.seed)
         run_id = run_name(folder)
-        similarity = find_similarity(materials.dataset, materials.encoder)
+        similarity = similarity_at_hand(materials.dataset, materials.encoder)
         scores = {}
         for condition, captions in examination.captions(train.clips, val.clips, test.clips):
             predictions = to_predictions(test, self.request.system, run_id, condition, captions)
@@ -379,8 +349,3 @@ def _subsets(split: SplitData) -> dict[str, list[str]]:
     for item in split.events.items if split.events else ():
         subsets.setdefault(item.combination, []).append(item.id)
     return subsets
-
-
-def plan_as_dict(plan: Plan) -> dict[str, Any]:
-    """Return a plan in JSON's types."""
-    return {**vars(plan), "root": str(plan.root), "total_parameters": sum(plan.parameters.values())}
