@@ -18,7 +18,7 @@ def train(
     dataset: Annotated[str, typer.Argument(help="The dataset, such as scenes; prepared if it is not yet.")],
     system: Annotated[str, typer.Option("--system", help="The fusion system, such as additive.")] = "additive",
     profile: Annotated[
-        str, typer.Option("--profile", help="Settings: default, embedded, tiny, or a YAML file of your own.")
+        str, typer.Option("--profile", help="Settings: default, embedded, tiny, paper-7b, paper-13b, or a YAML file.")
     ] = "default",
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of weights and order; the profile's if not given.")
