@@ -205,7 +205,7 @@ def _print_tables(result: dict[str, Any]) -> None:
         table.add_row(split, *(str(counts[status]) for status in statuses))
     stdout.print(table)
     _print_clips("Quarantined", result["quarantined"])
-    if "splits" in result["statistics"]:
+    if "lists" in result["statistics"]:
         _print_corpus(result)
     _print_statistics(result["statistics"])
     stderr.print(f"dataset: {result['root']}", soft_wrap=True, markup=False)

@@ -61,7 +61,7 @@ def gather_materials(
     options = parse_options(dataset_name, settings.dataset)
     announce(f"data: {dataset_name}")
     dataset = prepare_dataset(dataset_name, options, root)
-    scored_over = denominators(dataset) if "splits" in dataset.card.statistics else []
+    scored_over = denominators(dataset) if "lists" in dataset.card.statistics else []
     journal.write("prepared", root=str(dataset.root), statistics=dataset.card.statistics, denominators=scored_over)
     for sentence in scored_over:
         announce(sentence)
