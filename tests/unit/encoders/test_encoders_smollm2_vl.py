@@ -76,8 +76,7 @@ def test_an_image_stands_before_the_question_and_without_one_the_model_is_smollm
     assert torch.equal(backbone.hidden(text_BS), bare.hidden(text_BS))
 
 
-def test_its_identity_is_that_of_all_three_parts(monkeypatch):
-    pytest.importorskip("transformers")
+def test_its_identity_is_that_of_all_three_parts(monkeypatch, tmp_path):
     encoder, projector = EfficientNetLite0("float32"), ImageProjector(ImageProjectorSettings())
     hashes = []
 
@@ -86,7 +85,9 @@ def test_its_identity_is_that_of_all_three_parts(monkeypatch):
             hashes.append(identity.weights_sha256)
 
     monkeypatch.setattr(smollm2_vl, "SmolLM2VL", Stub)
-    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr(smollm2_vl, "smollm2_folder", lambda: tmp_path)
+    for loader in ("AutoModelForCausalLM", "AutoTokenizer"):
+        monkeypatch.setattr(f"transformers.{loader}.from_pretrained", lambda *_, **__: None)
     for projector_sha256, language_sha256 in (("a" * 64, "c" * 64), ("b" * 64, "c" * 64), ("a" * 64, "d" * 64)):
         monkeypatch.setattr(smollm2_vl, "smollm2_sha256", lambda found=language_sha256: found)
         with_eyes(encoder, projector, projector_sha256, torch.float32)
