@@ -104,8 +104,10 @@ def _show(backbone: Backbone, costs: list[SystemCost], shape: CallShape, as_json
     title = f"{backbone.identity.name}: {frozen / 1e6:,.1f} M frozen parameters; GFLOP of a clip, × the backbone alone"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("system", no_wrap=True)
-    for column in ("trainable", "ratio", "forward", "step", "prefixed", "caption"):
+    for column in ("trainable", "ratio"):
         table.add_column(column, justify="right", no_wrap=True)
+    for column in ("forward", "step", "prefixed", "caption"):  # where it is narrow, the factor goes under the count
+        table.add_column(column, justify="right")
     bare = costs[0]
     for cost in costs:
         sized = (f"{cost.total:,}", f"{cost.ratio:.2f}") if cost.name else ("", "")
