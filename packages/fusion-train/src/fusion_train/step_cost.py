@@ -37,6 +37,7 @@ from fusion_train.reading import Reader
 
 BARE = "backbone"
 PREFIXED = ", frozen prefix"
+UNKEPT = ", nothing kept"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,16 @@ class _FromTheFirstSiteUp:
 
 
 class _Side:
-    """One side: its step and its decoded token, ready to be run again and again."""
+    """One side: its step and its decoded token, ready to be run again and again.
+
+    Args:
+        backbone: the model.
+        system: what is trained; None for the bare backbone.
+        settings: of the run.
+        shape: what is timed.
+        prefix_root: where the frozen prefix is kept; without it all blocks are run.
+        keeps_prompt: whether what is not heard of the prompt is read once a run, or with every row of every step.
+    """
 
     def __init__(
         self,
@@ -84,6 +94,7 @@ class _Side:
         settings: RunSettings,
         shape: StepShape,
         prefix_root: Path | None = None,
+        keeps_prompt: bool = True,
     ) -> None:
         self.backbone = backbone
         self.system = system
@@ -96,7 +107,8 @@ class _Side:
         prefix = None
         if system is not None and prefix_root is not None:
             prefix = FrozenPrefix(backbone, self.prompt, system.first_site, prefix_root)
-        self.reader = Reader(backbone, self.prompt, PromptHead(backbone, self.prompt, frozen), prefix)
+        head = PromptHead(backbone, self.prompt, frozen) if keeps_prompt else None
+        self.reader = Reader(backbone, self.prompt, head, prefix)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -122,7 +134,7 @@ class _Side:
     def decoder(self, batch: Batch) -> Callable[[], None]:
         """Return a function that decodes one more token of every beam, each time after the same prompt."""
         context = self._context(batch)
-        cache = self.reader.head.past(1) if self.reader.head else None
+        cache = PromptHead(self.backbone, self.prompt, frozen=False).past(1)
         cache = cache or DynamicCache(config=self.backbone.decoder.config)
         prompt_BS = torch.tensor([self.prompt.rest], device=self.backbone.device)
         self.backbone.hidden(prompt_BS, cache=cache, fusion=context)
@@ -151,7 +163,10 @@ def measure_steps(
     repeats: int,
     prefix_root: Path,
 ) -> dict[str, StepCost]:
-    """Return what a step and a token cost for the bare backbone and for each system, with and without its frozen prefix.
+    """Return what a step and a token cost for the bare backbone and for each system.
+
+    A system that leaves the lower blocks alone is timed three times: with its frozen prefix, with no more than the prompt kept,
+    and with nothing kept from step to step.
 
     Args:
         backbone: the frozen model, on its device; it is given back untouched.
@@ -170,6 +185,7 @@ def measure_steps(
         system = build_system(name, own, backbone, encoder_width)
         if system.first_site:
             sides[name + PREFIXED] = _Side(backbone, system, own, shape, prefix_root)
+            sides[name + UNKEPT] = _Side(backbone, system, own, shape, keeps_prompt=False)
         system.detach()
         sides[name] = _Side(backbone, system, own, shape)
     batches = {name: _batch(side, encoder_width) for name, side in sides.items()}
