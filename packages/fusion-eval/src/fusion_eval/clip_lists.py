@@ -90,9 +90,9 @@ def find_clip_list(name: str, references: References, folder: Path | None = None
     for known, ids in published.items():
         if _plain(known) == _plain(name):
             return ClipList(known, frozenset(ids))
-    path, _, key = (name, "", "") if Path(name).is_file() else name.rpartition(":")
-    if Path(path).is_file():
-        return _read(Path(path), key)
+    file, _, key = (name, "", "") if Path(name).is_file() else name.rpartition(":")
+    if Path(file).is_file():
+        return _read(Path(file), key)
     if any(_plain(known) == _plain(name) for known in _published()):
         raise ConfigError(
             f"--clips {name}: the list is of AudioCaps' {_WHOLE} test clips, and these references are others "

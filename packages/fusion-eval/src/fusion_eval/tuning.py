@@ -107,10 +107,12 @@ def _without(missing: Sequence[str], clips: ScoredClips) -> ScoredClips:
     rows = [row for row, name in enumerate(clips.ids) if name not in set(missing)]
     if not rows:
         raise DataError("predictions: no clip of the references has one; give those of the validation split.")
-    ids, captions, references = (
-        [column[row] for row in rows] for column in (clips.ids, clips.captions, clips.references)
+    return replace(
+        clips,
+        ids=[clips.ids[row] for row in rows],
+        captions=[clips.captions[row] for row in rows],
+        references=[clips.references[row] for row in rows],
     )
-    return replace(clips, ids=ids, captions=captions, references=references)
 
 
 def _values(
