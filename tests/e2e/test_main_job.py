@@ -82,8 +82,8 @@ def test_without_audio_every_caption_is_the_same_and_with_it_candidates_are_kept
     assert all(item.caption == item.candidates[0].text for item in audio.items)
 
 
-def test_a_second_run_starts_from_the_caches_and_gives_the_same_adapter(place, finished):
-    done = fusion(place, *train("--out", "runs/second"))
+def test_a_second_run_starts_from_the_caches_and_gives_the_same_adapter(place, finished, fusion_here):
+    done = fusion_here(place, *train("--out", "runs/second"))
     assert done.returncode == 0, done.stderr
     encoded = [json.loads(line) for line in (place / "runs/second/log.jsonl").read_text().splitlines()]
     report = next(event for event in encoded if event["event"] == "encoded")
@@ -95,7 +95,7 @@ def adapter(run: Path) -> bytes:
     return (run / "adapter" / "adapter.safetensors").read_bytes()
 
 
-def test_killed_between_two_checkpoints_and_resumed_it_is_the_unbroken_run(place, finished):
+def test_killed_between_two_checkpoints_and_resumed_it_is_the_unbroken_run(place, finished, fusion_here):
     """SIGKILL, as the machine would; the last steps are lost and done again."""
     run = place / "runs" / "killed"
     process = subprocess.Popen(
@@ -110,16 +110,16 @@ def test_killed_between_two_checkpoints_and_resumed_it_is_the_unbroken_run(place
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (run / "adapter").exists()
-    refused = fusion(place, *train("--out", "runs/killed"))
+    refused = fusion_here(place, *train("--out", "runs/killed"))
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
-    done = fusion(place, *train("--out", "runs/killed", "--resume"))
+    done = fusion_here(place, *train("--out", "runs/killed", "--resume"))
     assert done.returncode == 0, done.stderr
     assert "taken up again at step 4" in done.stderr
     assert adapter(run) == adapter(finished)
 
 
-def test_stopped_by_sigterm_it_saves_and_exits_130(place, finished):
+def test_stopped_by_sigterm_it_saves_and_exits_130(place, finished, fusion_here):
     run = place / "runs" / "stopped"
     process = subprocess.Popen(
         command(place, *train("--out", "runs/stopped", "--set", "checkpoint_every=100")),
@@ -138,28 +138,28 @@ def test_stopped_by_sigterm_it_saves_and_exits_130(place, finished):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "go on with --resume" in errors
-    done = fusion(place, *train("--out", "runs/stopped", "--set", "checkpoint_every=100", "--resume"))
+    done = fusion_here(place, *train("--out", "runs/stopped", "--set", "checkpoint_every=100", "--resume"))
     assert done.returncode == 0, done.stderr
     assert adapter(run) == adapter(finished)
 
 
-def test_captions_of_files_come_first_on_the_output(place, finished):
+def test_captions_of_files_come_first_on_the_output(place, finished, fusion_here):
     clips = sorted((place / "data").rglob("*.flac"))[:2]
     bad = place / "text.wav"
     bad.write_text("not audio")
-    one = fusion(place, "caption", str(clips[0]), "--ckpt", str(finished))
+    one = fusion_here(place, "caption", str(clips[0]), "--ckpt", str(finished))
     assert one.returncode == 0, one.stderr
     assert len(one.stdout.splitlines()) == 1
-    three = fusion(place, "caption", str(clips[0]), str(bad), str(clips[1]), "--ckpt", str(finished))
+    three = fusion_here(place, "caption", str(clips[0]), str(bad), str(clips[1]), "--ckpt", str(finished))
     assert three.returncode == 3
     assert str(bad) in three.stderr
     assert [line.split("\t")[0] for line in three.stdout.splitlines()] == [str(clip) for clip in clips]
     assert three.stdout.splitlines()[0].split("\t")[1] == one.stdout.splitlines()[0]
 
 
-def test_a_dry_run_trains_nothing(place, finished):
+def test_a_dry_run_trains_nothing(place, finished, fusion_here):
     before = sorted(place.rglob("*"))
-    done = fusion(place, *train("--dry-run", "--json", "--out", "runs/dry"))
+    done = fusion_here(place, *train("--dry-run", "--json", "--out", "runs/dry"))
     plan = json.loads(done.stdout)
     assert plan["steps"] == 8
     assert plan["total_parameters"] == RunCard.read(finished / "run_card.json").parameters.total
@@ -179,8 +179,8 @@ def test_a_dry_run_trains_nothing(place, finished):
         (["caption", "x.wav", "--ckpt", "nowhere"], 3, "no run here"),
     ],
 )
-def test_mistakes_end_with_one_sentence_and_their_code(place, finished, arguments, code, sentence):
-    done = fusion(place, *arguments)
+def test_mistakes_end_with_one_sentence_and_their_code(place, finished, fusion_here, arguments, code, sentence):
+    done = fusion_here(place, *arguments)
     assert done.returncode == code, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

@@ -35,15 +35,13 @@ def fusion(place: Path, *arguments: str, **more: str) -> subprocess.CompletedPro
     )
 
 
-def train(place: Path, system: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return fusion(
-        place, "train", "scenes", "--system", system, "--profile", "tiny", "--out", f"runs/{system}", *arguments, **more
-    )
+def training(system: str, *arguments: str) -> list[str]:
+    return ["train", "scenes", "--system", system, "--profile", "tiny", "--out", f"runs/{system}", *arguments]
 
 
 @pytest.mark.parametrize("system", OTHERS)
-def test_a_system_trains_and_its_run_can_be_used(place, system):
-    done = train(place, system)
+def test_a_system_trains_and_its_run_can_be_used(place, fusion_here, system):
+    done = fusion_here(place, *training(system))
     assert done.returncode == 0, done.stderr
     run = place / "runs" / system
     card = RunCard.read(run / "run_card.json")
@@ -60,7 +58,7 @@ def test_a_system_trains_and_its_run_can_be_used(place, system):
     assert f"{card.parameters.total:,}" in readme
     if system in ("data-only", "partial-unfreeze"):
         clip = min((place / "data").rglob("*.flac"))
-        said = fusion(place, "caption", str(clip), "--ckpt", str(run), "--json")
+        said = fusion_here(place, "caption", str(clip), "--ckpt", str(run), "--json")
         assert said.returncode == 0, said.stderr
         assert [entry["file"] for entry in json.loads(said.stdout)] == [str(clip)]
 
@@ -82,11 +80,11 @@ def site(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 
 def test_a_system_of_another_package_trains_by_its_name(place, site):
-    unknown = train(place, "echo", "--dry-run")
+    unknown = fusion(place, *training("echo", "--dry-run"))
     assert unknown.returncode == 2
     assert "There is no system 'echo'" in unknown.stderr
     assert (site / "echo_system" / "__init__.py").is_file()
-    done = train(place, "echo", "--set", "system.loudness=0.2", PYTHONPATH=str(site))
+    done = fusion(place, *training("echo", "--set", "system.loudness=0.2"), PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     card = RunCard.read(place / "runs" / "echo" / "run_card.json")
     assert card.system.name == "echo"
@@ -96,6 +94,6 @@ def test_a_system_of_another_package_trains_by_its_name(place, site):
     clip = min((place / "data").rglob("*.flac"))
     said = fusion(place, "caption", str(clip), "--ckpt", "runs/echo", PYTHONPATH=str(site))
     assert said.returncode == 0, said.stderr
-    wrong = train(place, "echo", "--set", "system.colour=red", "--dry-run", PYTHONPATH=str(site))
+    wrong = fusion(place, *training("echo", "--set", "system.colour=red", "--dry-run"), PYTHONPATH=str(site))
     assert wrong.returncode == 2
     assert "'echo' has no such option; it has block, width, loudness" in wrong.stderr

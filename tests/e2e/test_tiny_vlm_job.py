@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from fusion_core.pretrained import load_backbone
@@ -14,19 +11,10 @@ from fusion_train.retention_log import stability_frontier
 
 
 @pytest.mark.slow
-def test_scenes_train_on_tiny_vlm(tmp_path):
-    done = subprocess.run(
-        [
-            *[sys.executable, "-m", "fusion_cli", "train", "scenes", "--system", "additive", "--profile", "tiny"],
-            *["--set", "backbone=tiny-vlm", "--set", "evaluation.retention={items: 12, every: 2}", "--out", "run"],
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "FUSION_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+def test_scenes_train_on_tiny_vlm(tmp_path, fusion_here):
+    settings = ["--set", "backbone=tiny-vlm", "--set", "evaluation.retention={items: 12, every: 2}"]
+    train = ["train", "scenes", "--system", "additive", "--profile", "tiny", "--out", "run"]
+    done = fusion_here(tmp_path, *train, *settings)
     assert done.returncode == 0, done.stderr
     card = json.loads((tmp_path / "run" / "run_card.json").read_text())
     assert card["backbone"]["name"] == "tiny-vlm"

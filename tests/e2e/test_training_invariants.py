@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("FUSION_KILLS", "4"))
+KILLS = int(os.environ.get("FUSION_KILLS", "3"))
 BOTH_PHASES = ["--scst", "--set", "scst.steps=6", "--set", "scst.rate=1.0"]
 CONTRASTIVE = ["--set", "contrastive.weight=0.5", "--set", "contrastive.text_encoder=hashed-words"]
 
@@ -30,17 +32,25 @@ def environment(place: Path) -> dict[str, str]:
     return {**os.environ, "FUSION_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
 
 
+def training(out: str, *more: str) -> list[str]:
+    return ["train", "scenes", "--system", "additive", "--profile", "tiny", "--out", out, *more]
+
+
 def command(out: str, *more: str) -> list[str]:
-    train = ["train", "scenes", "--system", "additive", "--profile", "tiny", "--out", out]
-    return [sys.executable, "-m", "fusion_cli", *train, *more]
+    """A training in a process of its own, which may be killed or start others."""
+    return [sys.executable, "-m", "fusion_cli", *training(out, *more)]
 
 
-def train(place: Path, out: str, *more: str) -> Path:
-    done = subprocess.run(
-        command(out, *more), cwd=place, env=environment(place), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return place / out
+@pytest.fixture(scope="module")
+def train(place: Path, fusion_here: Callable[..., Any]) -> Callable[..., Path]:
+    """Train in this process to the end, and return the run directory."""
+
+    def run(out: str, *more: str) -> Path:
+        done = fusion_here(place, *training(out, *more))
+        assert done.returncode == 0, done.stderr
+        return place / out
+
+    return run
 
 
 def adapters(run: Path) -> dict[str, dict[str, torch.Tensor]]:
@@ -60,24 +70,29 @@ def assert_near(run: Path, reference: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def eight(place: Path) -> Path:
+def eight(train: Callable[..., Path]) -> Path:
     """Batches of 8 in one forward pass, in one process, both phases."""
-    return train(place, "eight", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES)
+    return train("eight", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES)
 
 
-def test_batch_1_by_8_is_batch_8(place, eight):
-    run = train(place, "one-by-eight", "--set", "batch=1", "--set", "accumulate=8", *CONTRASTIVE, *BOTH_PHASES)
+def test_batch_1_by_8_is_batch_8(train, eight):
+    run = train("one-by-eight", "--set", "batch=1", "--set", "accumulate=8", *CONTRASTIVE, *BOTH_PHASES)
     assert_near(run, eight)
 
 
 def test_two_processes_are_one(place, eight):
-    run = train(place, "two", "--processes", "2", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES)
+    arguments = command("two", "--processes", "2", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES)
+    done = subprocess.run(
+        arguments, cwd=place, env=environment(place), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    run = place / "two"
     assert_near(run, eight)
     assert (run / "log.1.jsonl").is_file()
 
 
-def test_without_the_frozen_prefix_it_is_the_same_to_the_bit(place, eight):
-    run = train(place, "whole", "--set", "batch=8", "--set", "frozen_prefix=false", *CONTRASTIVE, *BOTH_PHASES)
+def test_without_the_frozen_prefix_it_is_the_same_to_the_bit(train, eight):
+    run = train("whole", "--set", "batch=8", "--set", "frozen_prefix=false", *CONTRASTIVE, *BOTH_PHASES)
     for phase, weights in adapters(eight).items():
         assert all(torch.equal(adapters(run)[phase][name], value) for name, value in weights.items()), phase
 
@@ -112,26 +127,18 @@ def test_killed_again_and_again_it_is_the_unbroken_run(place, eight):
         )
 
 
-def test_self_critical_training_may_follow_later(place, eight):
-    run = train(place, "later", "--set", "batch=8", *CONTRASTIVE)
+def test_self_critical_training_may_follow_later(place, train, fusion_here, eight):
+    run = train("later", "--set", "batch=8", *CONTRASTIVE)
     assert set(adapters(run)) == {"xe"}
-    train(place, "later", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES, "--resume")
+    train("later", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES, "--resume")
     for phase, weights in adapters(eight).items():
         assert all(torch.equal(adapters(run)[phase][name], value) for name, value in weights.items()), phase
-    refused = subprocess.run(
-        command("later", "--set", "batch=4", *CONTRASTIVE, "--resume"),
-        cwd=place,
-        env=environment(place),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    refused = fusion_here(place, *training("later", "--set", "batch=4", *CONTRASTIVE, "--resume"))
     assert refused.returncode == 2
     assert "differs from the settings" in refused.stderr
 
 
-def test_a_run_that_diverges_is_tried_again_with_fewer_tokens(place):
+def test_a_run_that_diverges_is_tried_again_with_fewer_tokens(place, fusion_here):
     """Every loss counts as diverged below half of the first: rollbacks do not help, so the tokens are halved."""
     run = place / "diverged"
     limits = [
@@ -142,15 +149,8 @@ def test_a_run_that_diverges_is_tried_again_with_fewer_tokens(place):
         "--set",
         "contingency.rollbacks=1",
     ]
-    done = subprocess.run(
-        command("diverged", *limits, "--set", "optimiser.adapter_lr=3.0", "--set", "optimiser.projector_lr=3.0"),
-        cwd=place,
-        env=environment(place),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    rates = ["--set", "optimiser.adapter_lr=3.0", "--set", "optimiser.projector_lr=3.0"]
+    done = fusion_here(place, *training("diverged", *limits, *rates))
     log = (run / "log.jsonl").read_text()
     assert '"action": "rollback"' in log
     assert '"action": "fewer tokens", "tokens": 2, "before": 4' in log

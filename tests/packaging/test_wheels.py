@@ -6,22 +6,24 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.slow
 
-PACKAGES = ("fusion-core", "fusion-encoders", "fusion-eval", "fusion-train", "fusion-report", "fusion-cli")
+PACKAGES = ("fusion-eval", "fusion-report", "fusion-core", "fusion-encoders", "fusion-train", "fusion-cli")
+WITH_TORCH = frozenset(PACKAGES[2:])
 
 IMPORT_ALL = """
-import importlib, pkgutil, sys
+import importlib, pathlib, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
 names = [module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name)
-print(len(names), package.__file__)
+print(len(names), package.__file__, (pathlib.Path(package.__file__).parent / "py.typed").is_file())
 """
 
 
@@ -49,62 +51,54 @@ def wheels(uv: str, repository: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.fixture(scope="module")
+def install(uv: str, repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what installs a package alone: its locked dependencies from uv's cache, its siblings from the built wheels.
+
+    The packages that need torch take turns in one environment, of which uv takes out what the next one does not declare: so torch
+    is compiled to byte code once.
+    """
+    folder = tmp_path_factory.mktemp("environments")
+
+    def provide(package: str) -> Path:
+        environment = folder / ("with-torch" if package in WITH_TORCH else package)
+        python = str(environment / "bin" / "python")
+        run(
+            [uv, "sync", "--locked", "--offline", "--no-dev", "--no-install-workspace", "--package", package],
+            repository,
+            UV_PROJECT_ENVIRONMENT=str(environment),
+            UV_LINK_MODE="symlink",
+        )
+        wheel = [uv, "pip", "install", "--python", python, "--offline", "--no-index", "--find-links", str(wheels)]
+        run([*wheel, package], folder)
+        return environment
+
+    return provide
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_wheel_installs_and_imports_alone(
-    uv: str, repository: Path, wheels: Path, tmp_path: Path, package: str
+    uv: str, install: Callable[[str], Path], tmp_path: Path, package: str
 ) -> None:
-    """The locked third-party dependencies of the package come from uv's cache, its siblings from the built wheels."""
-    environment = tmp_path / "environment"
-    python = environment / "bin" / "python"
-    run(
-        [uv, "sync", "--locked", "--offline", "--no-dev", "--no-install-workspace", "--package", package],
-        repository,
-        UV_PROJECT_ENVIRONMENT=str(environment),
-        UV_LINK_MODE="symlink",
-    )
-    install = [uv, "pip", "install", "--python", str(python), "--offline", "--no-index", "--find-links", str(wheels)]
-    run([*install, package], tmp_path)
-    run([uv, "pip", "check", "--python", str(python)], tmp_path)
-    module = package.replace("-", "_")
-    modules, place = run([str(python), "-I", "-c", IMPORT_ALL, module], tmp_path).split()
+    environment = install(package)
+    python = str(environment / "bin" / "python")
+    run([uv, "pip", "check", "--python", python], tmp_path)
+    modules, place, typed = run([python, "-I", "-c", IMPORT_ALL, package.replace("-", "_")], tmp_path).split()
     assert int(modules) >= 1
     assert Path(place).is_relative_to(environment)
-    typed = run(
-        [str(python), "-I", "-c", f"import {module}, pathlib; print(pathlib.Path({module}.__file__).parent)"], tmp_path
-    )
-    assert (Path(typed.strip()) / "py.typed").is_file()
+    assert typed == "True"
 
 
-def test_the_installed_command_runs_without_the_checkout(
-    uv: str, repository: Path, wheels: Path, tmp_path: Path
-) -> None:
-    environment = tmp_path / "environment"
-    run(
-        [uv, "sync", "--locked", "--offline", "--no-dev", "--no-install-workspace", "--package", "fusion-cli"],
-        repository,
-        UV_PROJECT_ENVIRONMENT=str(environment),
-        UV_LINK_MODE="symlink",
-    )
-    python = str(environment / "bin" / "python")
-    install = [uv, "pip", "install", "--python", python, "--offline", "--no-index", "--find-links", str(wheels)]
-    run([*install, "fusion-cli"], tmp_path)
+def test_the_installed_command_runs_without_the_checkout(install: Callable[[str], Path], tmp_path: Path) -> None:
+    environment = install("fusion-cli")
     output = run([str(environment / "bin" / "fusion"), "--help"], tmp_path)
     assert "encode" in output
-    assert "encode" in run([python, "-m", "fusion_cli", "--help"], tmp_path)
+    assert "encode" in run([str(environment / "bin" / "python"), "-m", "fusion_cli", "--help"], tmp_path)
 
 
-def test_the_metrics_wheel_alone_scores_without_java(uv: str, repository: Path, wheels: Path, tmp_path: Path) -> None:
+def test_the_metrics_wheel_alone_scores_without_java(install: Callable[[str], Path], tmp_path: Path) -> None:
     """Native metrics have values; METEOR and SPICE say what is missing; nothing of torch is there."""
-    environment = tmp_path / "environment"
-    run(
-        [uv, "sync", "--locked", "--offline", "--no-dev", "--no-install-workspace", "--package", "fusion-eval"],
-        repository,
-        UV_PROJECT_ENVIRONMENT=str(environment),
-        UV_LINK_MODE="symlink",
-    )
-    python = str(environment / "bin" / "python")
-    install = [uv, "pip", "install", "--python", python, "--offline", "--no-index", "--find-links", str(wheels)]
-    run([*install, "fusion-eval"], tmp_path)
+    environment = install("fusion-eval")
     truth = {"1": ["a dog barks", "a dog is barking"], "2": ["rain falls", "heavy rain"]}
     common = {"dataset": "demo", "split": "test"}
     references = {**common, "schema": "fusion.references/1"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from fusion_core.backbone import Backbone, BackboneIdentity
@@ -26,8 +28,13 @@ MATCHED = ["concat", "cross-attention", "data-only", "hybrid"]
 
 
 def shapes_of(settings: dict[str, int]) -> Backbone:
+    return _shapes_of(tuple(settings.items()))
+
+
+@cache
+def _shapes_of(settings: tuple[tuple[str, int], ...]) -> Backbone:
     with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig(**settings, vocab_size=1000))
+        model = LlamaForCausalLM(LlamaConfig(**dict(settings), vocab_size=1000))
     return Backbone(model, None, BackboneIdentity("shapes", "0" * 64))
 
 

@@ -32,24 +32,3 @@ def make_clips(tmp_path: Path) -> Callable[[int], Clips]:
         return clips
 
     return make
-
-
-@pytest.fixture(scope="session")
-def write_roberta_tokenizer() -> Callable[[Path], None]:
-    """Write a tokenizer of bytes with RoBERTa's marks into a folder, as CLAP's text tower wants one."""
-    return _write_roberta_tokenizer
-
-
-def _write_roberta_tokenizer(folder: Path) -> None:
-    """Write a byte-level tokenizer with RoBERTa's marks."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    marks = ["<s>", "<pad>", "</s>", "<unk>"]
-    vocabulary = {token: index for index, token in enumerate([*marks, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    ).save_pretrained(folder)

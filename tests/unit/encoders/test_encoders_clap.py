@@ -27,49 +27,17 @@ def noise(seconds: float, seed: int = 0) -> torch.Tensor:
     return 0.3 * torch.randn(round(seconds * SECOND), generator=generator)
 
 
-def tiny_model(fused: bool) -> Any:
-    from transformers import ClapAudioConfig, ClapConfig, ClapModel, ClapTextConfig
+def tiny_model(folder: Path) -> Any:
+    from transformers import ClapModel
 
-    audio = ClapAudioConfig(
-        patch_embeds_hidden_size=8,
-        hidden_size=64,
-        depths=[1, 1, 1, 1],
-        num_attention_heads=[1, 2, 2, 2],
-        enable_fusion=fused,
-        fusion_type="aff_2d" if fused else None,
-    )
-    text = ClapTextConfig(
-        vocab_size=300,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        hidden_dropout_prob=0.0,
-    )
-    torch.manual_seed(0)
-    model = ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=24)).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.15)
-            elif name.endswith("bias"):
-                parameter.normal_(std=0.05)
-    return model
+    return ClapModel.from_pretrained(folder).eval()
 
 
 @pytest.fixture(scope="module")
-def folders(
-    tmp_path_factory: pytest.TempPathFactory, write_roberta_tokenizer: Callable[[Path], None]
-) -> dict[bool, Path]:
-    from transformers import ClapFeatureExtractor
-
-    found = {}
-    for fused in (False, True):
-        folder = tmp_path_factory.mktemp("fused" if fused else "unfused")
-        tiny_model(fused).save_pretrained(folder)
-        ClapFeatureExtractor(frequency_min=50, truncation="fusion" if fused else "rand_trunc").save_pretrained(folder)
-        write_roberta_tokenizer(folder)
-        found[fused] = folder
+def folders(tmp_path_factory: pytest.TempPathFactory, write_tiny_clap: Callable[..., None]) -> dict[bool, Path]:
+    found = {fused: tmp_path_factory.mktemp("fused" if fused else "unfused") for fused in (False, True)}
+    for fused, folder in found.items():
+        write_tiny_clap(folder, fused=fused)
     return found
 
 
@@ -121,7 +89,7 @@ def test_frames_pool_to_what_the_model_itself_gives(folders: dict[bool, Path], f
     frames = encoder.encode(noise(3.0))
     assert frames.shape == (32, encoder.width) == (32, 64)
     with torch.no_grad():
-        output = tiny_model(fused).get_audio_features(extracted(3.0, fused), is_longer=torch.tensor([[False]]))
+        output = tiny_model(folders[fused]).get_audio_features(extracted(3.0, fused), is_longer=torch.tensor([[False]]))
     torch.testing.assert_close(encoder.pooled(frames), output.pooler_output[0], atol=1e-4, rtol=1e-3)
 
 
@@ -151,7 +119,7 @@ def test_texts_embed_as_by_the_model_itself(folders: dict[bool, Path]) -> None:
     tokens = encoder._tower.tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         theirs = (
-            tiny_model(False)
+            tiny_model(folders[False])
             .get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
             .pooler_output
         )

@@ -180,8 +180,6 @@ def test_ten_thousand_clips_in_two_processes():
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_java_is_left_when_python_is_killed_in_the_middle(number):
     code = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 from fusion_eval.metrics.meteor import Meteor
 tool = Meteor()
 tool.statistics([["a"]], [[["a"]]])

@@ -142,6 +142,18 @@ def test_tuning_refuses_clips_without_candidates_and_unknown_metrics():
         tune_rerank(_predictions(CLIPS), _references(REFERENCES), metric="bleu")
 
 
+def test_tuning_may_leave_out_clips_without_a_prediction():
+    references = _references([*REFERENCES, ["a bell rings"]])
+    with pytest.raises(DataError, match="id '2' is missing"):
+        tune_rerank(_predictions(CLIPS), references)
+    tuned = tune_rerank(_predictions(CLIPS), references, allow_missing=True)
+    assert (tuned.n, tuned.missing) == (2, ("2",))
+    whole = tune_rerank(_predictions(CLIPS), _references(REFERENCES))
+    assert (tuned.weights, tuned.after, tuned.oracle) == (whole.weights, whole.after, whole.oracle)
+    with pytest.raises(DataError, match="no clip of the references has one"):
+        tune_rerank(_predictions([]), references, allow_missing=True)
+
+
 def test_weights_are_read_from_pairs_and_files(tmp_path):
     assert parse_weights("consensus=0.3, logprob=2") == RerankWeights(logprob=2, consensus=0.3)
     assert parse_weights("similarity=1") == RerankWeights(logprob=0, similarity=1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +144,14 @@ def test_runs_are_overlaid_and_many_sites_are_shown_as_mean_and_range(tmp_path):
     assert all(text in svg for text in ("additive", "cross", "more-7", "mean of 30", "mean and range"))
 
 
-def test_the_command_prints_a_table_or_every_point(tmp_path):
+def test_the_command_prints_a_table_or_every_point(tmp_path, fusion_here):
     log = write_log(tmp_path / "run", step(1, 3.0), step(2, 2.0), evaluated(2, 0.4), {"event": "resumed", "step": 2})
-    command = [sys.executable, "-m", "fusion_cli", "report", "curves", str(log)]
-    done = subprocess.run([*command, "--out", str(tmp_path / "c.png")], capture_output=True, text=True, check=True)
+    command = ["report", "curves", str(log)]
+    done = fusion_here(tmp_path, *command, "--out", str(tmp_path / "c.png"))
+    assert done.returncode == 0, done.stderr
     assert "0.400 at 2" in done.stdout
     assert "resumed" in done.stdout
     assert (tmp_path / "c.svg").is_file()
-    (found,) = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    (found,) = json.loads(fusion_here(tmp_path, *command, "--json").stdout)
     assert found["series"]["loss"]["loss"] == [[1, 3.0], [2, 2.0]]
     assert found["best"] == {"step": 2, "cider_d": 0.4}

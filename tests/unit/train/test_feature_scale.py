@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fusion_train.datasets.base import open_dataset
-from fusion_train.feature_scale import measure_scale
+from fusion_train.feature_scale import Cost, ScaleCost, measure_scale
 
 
 def test_every_stage_is_measured_on_all_clips(tmp_path: Path) -> None:
@@ -23,15 +24,21 @@ def test_every_stage_is_measured_on_all_clips(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_a_column_a_size(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    fusion_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from fusion_cli.main import run
+    measured: list[int] = []
 
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    def measure(folder: Path, clips: int) -> ScaleCost:
+        assert folder.is_dir()
+        measured.append(clips)
+        stage = Cost(1.0, 0.5 * clips, clips * 2**20)
+        return ScaleCost(clips, stage, stage, stage, stage, frame_bytes=20 * clips)
+
+    monkeypatch.setattr("fusion_train.feature_scale.measure_scale", measure)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["fusion", "bench", "scale", "--clips", "3", "--clips", "5", "--json"])
-    with pytest.raises(SystemExit) as caught:
-        run()
-    assert not caught.value.code
-    assert [one["clips"] for one in json.loads(capsys.readouterr().out)] == [3, 5]
+    command = ("bench", "scale", "--clips", "3", "--clips", "5")
+    assert [one["clips"] for one in json.loads(fusion_here(tmp_path, *command, "--json").stdout)] == [3, 5]
+    assert measured == [3, 5]
+    table = fusion_here(tmp_path, *command).stdout
+    assert "2.50 s, 5 MiB" in table
     assert not list(tmp_path.iterdir())

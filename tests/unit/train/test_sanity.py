@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,11 +185,9 @@ def test_a_loss_that_is_no_number_is_a_failed_check(broken):
     assert "not a number" in checks["CIDEr-D of 4 clips"].measured
 
 
-@pytest.mark.slow
-def test_the_command_ends_with_5_where_a_check_fails(cache):
-    command = [sys.executable, "-m", "fusion_cli", "sanity", "--profile", "tiny", "--steps", "2", "--json"]
-    environment = {**os.environ, "FUSION_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def test_the_command_ends_with_5_where_a_check_fails(cache, fusion_here, tmp_path):
+    command = ["sanity", "--profile", "tiny", "--steps", "2", "--json"]
+    done = fusion_here(tmp_path, *command, FUSION_CACHE=str(cache))
     assert done.returncode == 5, done.stderr
     assert "2 of 9 checks failed (loss after 2 steps on 4 clips; CIDEr-D of 4 clips)" in done.stderr
     found = json.loads(done.stdout)

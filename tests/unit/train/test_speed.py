@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -64,9 +62,9 @@ def test_features_are_encoded_and_read_for_the_same_clips(tmp_path):
     assert dataclasses.replace(speed, encode=3.0, read=0.5).ratio == 6
 
 
-def test_the_commands_print_json():
-    command = [sys.executable, "-m", "fusion_cli", "bench", "decoding", "--profile", "tiny", "--clips", "3"]
-    done = subprocess.run([*command, "--repeats", "1", "--json"], capture_output=True, text=True, check=True)
+def test_the_commands_print_json(fusion_here, tmp_path):
+    done = fusion_here(tmp_path, "bench", "decoding", "--profile", "tiny", "--clips", "3", "--repeats", "1", "--json")
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [side["side"] for side in found["sides"]] == [OURS, THEIRS]
     assert (found["captions"], found["differences"], found["bar"]) == (3, [], 1.0)

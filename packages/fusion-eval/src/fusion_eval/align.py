@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fusion_eval.clip_lists import ClipList
 from fusion_eval.errors import DataError
 from fusion_eval.metrics.base import ScoredClips
 from fusion_eval.schemas.events import SceneEvents
@@ -24,27 +25,36 @@ class Alignment:
 
 
 def align(
-    predictions: Predictions, references: References, events: SceneEvents | None = None, allow_missing: bool = False
+    predictions: Predictions,
+    references: References,
+    events: SceneEvents | None = None,
+    allow_missing: bool = False,
+    clip_list: ClipList | None = None,
 ) -> Alignment:
     """Join by id.
 
-    With ``allow_missing`` a clip without a prediction is scored as an empty caption, so that the denominator stays.
+    With ``allow_missing`` a clip without a prediction is scored as an empty caption, so that the denominator stays. With a
+    ``clip_list`` its clips alone count, all of them: other predictions are left out, and missing ones are allowed.
 
     Raises:
         DataError: an id occurs twice, is missing or does not belong, or the files are of different splits.
     """
-    _check_origin(predictions, references, events)
+    whole = references
+    references = clip_list.cut(whole) if clip_list is not None else whole
+    _check_origin(predictions, (references, whole), events)
     ids = _unique([item.id for item in references.items], "references")
     if not ids:
         raise DataError("The references have no items; give a split with at least one clip.")
     captions = {item.id: item.caption for item in predictions.items}
     candidates = {item.id: [one.text for one in item.candidates] for item in predictions.items if item.candidates}
     _unique([item.id for item in predictions.items], "predictions")
-    extra = sorted(captions.keys() - set(ids))
+    extra = sorted(captions.keys() - {item.id for item in whole.items})
     if extra:
         raise DataError(f"predictions: {_name(extra)} not in the references; remove them or give their references.")
     missing = tuple(name for name in ids if name not in captions)
-    if missing and not allow_missing:
+    if clip_list is not None and len(missing) == len(ids):
+        raise DataError(f"predictions: no clip of {clip_list.name} has one; give the predictions of that split.")
+    if missing and not allow_missing and clip_list is None:
         raise DataError(f"predictions: {_name(missing)} missing; predict them or allow missing ones (--allow-missing).")
     scenes = None
     if events is not None:
@@ -67,8 +77,9 @@ def align(
     )
 
 
-def _check_origin(predictions: Predictions, references: References, events: SceneEvents | None) -> None:
-    """Refuse files that say that they are of another split or, of predictions, meant for other references."""
+def _check_origin(predictions: Predictions, either: tuple[References, References], events: SceneEvents | None) -> None:
+    """Refuse files that say that they are of another split or, of predictions, meant for neither of these references."""
+    references = either[-1]
     own = (references.dataset, references.split)
     for name, file in (("predictions", predictions), ("events", events)):
         if file is not None and (file.dataset, file.split) != own:
@@ -77,7 +88,7 @@ def _check_origin(predictions: Predictions, references: References, events: Scen
                 f" '{own[0]}' and '{own[1]}'; give files of one split."
             )
     meant = predictions.references_sha256
-    if meant is not None and meant != references.sha256():
+    if meant is not None and meant not in {one.sha256() for one in either}:
         raise DataError(
             f"predictions: references_sha256 is {meant[:12]}…, but the references have {references.sha256()[:12]}…;"
             " give the references that the predictions were made for, or leave the field out."

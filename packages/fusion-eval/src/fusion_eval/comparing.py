@@ -34,6 +34,7 @@ from fusion_eval.bootstrap import (
     p_sign_flip,
     uncertainty,
 )
+from fusion_eval.clip_lists import ClipList
 from fusion_eval.errors import ConfigError, DataError
 from fusion_eval.metrics.base import MetricValues, Resources
 from fusion_eval.ngrams import Floats
@@ -106,6 +107,7 @@ def compare(  # noqa: PLR0913 (what is compared, over what, and how)
     resources: Resources | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    clip_list: ClipList | None = None,
 ) -> Comparison:
     """Return the differences a - b of two systems, with 95% intervals and p-values.
 
@@ -119,6 +121,7 @@ def compare(  # noqa: PLR0913 (what is compared, over what, and how)
         resources: what some metrics need beside the captions; no ``columns``, which belong to one system.
         resamples: of the bootstrap, and of the changes of sides.
         seed: of the resamples; equal seeds give equal ones, whatever the metrics and the order of the clips are.
+        clip_list: compare on these clips alone and all of them, those without a prediction with an empty caption.
 
     Raises:
         ConfigError: a metric is unknown or needs what is not given, there are too few resamples, or columns are given.
@@ -130,11 +133,12 @@ def compare(  # noqa: PLR0913 (what is compared, over what, and how)
     check_resampling(resamples, seed)
     _check_side("a", a)
     _check_side("b", b)
-    if len(references.items) < 2:
+    counted = clip_list.cut(references) if clip_list is not None else references
+    if len(counted.items) < 2:
         raise DataError("The references have fewer than two clips, so there is no spread; give a split with more.")
 
     def score(file: Predictions) -> _Scored:
-        alignment = align(file, references, events, allow_missing)
+        alignment = align(file, references, events, allow_missing, clip_list)
         found = evaluate(alignment, metrics, resources)
         by_metric = {metric.name: values for metric, values in zip(found.metrics, found.values, strict=True)}
         return _Scored(file, alignment, by_metric, found.unavailable, found.oracle)
@@ -147,9 +151,10 @@ def compare(  # noqa: PLR0913 (what is compared, over what, and how)
         split=references.split,
         a=_describe(sides[0]),
         b=_describe(sides[1]),
-        references_sha256=references.sha256(),
+        references_sha256=counted.sha256(),
         events_sha256=events.sha256() if events is not None else None,
-        n=len(references.items),
+        clip_list=clip_list.name if clip_list is not None else None,
+        n=len(counted.items),
         resamples=resamples,
         seed=seed,
         confidence=CONFIDENCE,

@@ -51,6 +51,7 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--metrics", default="all", help="names with commas between, or all (default)")
     command.add_argument("--out", type=Path, help="write the scores, also clip by clip, to this file")
     command.add_argument("--allow-missing", action="store_true", help="score absent clips as an empty caption")
+    command.add_argument("--clips", help="count the clips of this list alone: common-957, a file of ids, …")
     command.add_argument("--assets", type=Path, help="folder with FENSE's weights")
     command.add_argument("--tokenised", action="store_true", help="the texts are tokens already, with spaces between")
     command.add_argument("--document-frequency", type=Path, help="document frequencies for CIDEr-D")
@@ -62,6 +63,7 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _score(options: argparse.Namespace) -> int:
+    from fusion_eval.clip_lists import find_clip_list
     from fusion_eval.columns import read_columns
     from fusion_eval.metrics.base import Resources
     from fusion_eval.metrics.document_frequency import DocumentFrequency
@@ -69,6 +71,8 @@ def _score(options: argparse.Namespace) -> int:
     from fusion_eval.scoring import score
 
     (predictions,), references = read_together([options.predictions], options.references, _notify)
+    clip_list = find_clip_list(options.clips, references) if options.clips else None
+    counted = clip_list.cut(references) if clip_list is not None else references
     names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     frequency = options.document_frequency
     scores = score(
@@ -76,11 +80,12 @@ def _score(options: argparse.Namespace) -> int:
         references,
         metrics=names,
         allow_missing=options.allow_missing,
+        clip_list=clip_list,
         resources=Resources(
             document_frequency=DocumentFrequency.load(frequency) if frequency else None,
             assets=options.assets,
             tokenised=options.tokenised,
-            columns=read_columns(options.column, [item.id for item in references.items]),
+            columns=read_columns(options.column, [item.id for item in counted.items]),
         ),
     )
     if options.out:
@@ -104,6 +109,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--references", type=Path, required=True)
     command.add_argument("--metrics", default="cider_d", help="names with commas between, or all")
     command.add_argument("--allow-missing", action="store_true", help="score absent clips as an empty caption")
+    command.add_argument("--clips", help="count the clips of this list alone: common-957, a file of ids, …")
     command.add_argument("--resamples", type=int, default=10_000)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--out", type=Path, help="write the comparison to this file")
@@ -111,6 +117,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from fusion_eval.clip_lists import find_clip_list
     from fusion_eval.comparing import compare
     from fusion_eval.readers import read_together
 
@@ -121,6 +128,7 @@ def _compare(options: argparse.Namespace) -> int:
         references,
         metrics=[name.strip() for name in options.metrics.split(",") if name.strip()],
         allow_missing=options.allow_missing,
+        clip_list=find_clip_list(options.clips, references) if options.clips else None,
         resamples=options.resamples,
         seed=options.seed,
     )
@@ -162,6 +170,7 @@ def _add_tune_rerank(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     command.add_argument("--references", type=Path, required=True, help="references of the validation split")
     command.add_argument("--metric", default="cider_d", help="cider_d (default) or spider")
+    command.add_argument("--allow-missing", action="store_true", help="leave clips without a prediction out")
     command.add_argument("--document-frequency", type=Path, help="document frequencies for the consensus")
     command.add_argument("--out", type=Path, default=Path("rerank_weights.json"), help="write the weights here")
     command.set_defaults(run=_tune_rerank)
@@ -174,7 +183,7 @@ def _tune_rerank(options: argparse.Namespace) -> int:
 
     (predictions,), references = read_together([options.predictions], options.references, _notify)
     frequency = DocumentFrequency.load(options.document_frequency) if options.document_frequency else None
-    tuned = tune_rerank(predictions, references, options.metric, frequency)
+    tuned = tune_rerank(predictions, references, options.metric, frequency, options.allow_missing)
     tuned.write(options.out)
     print(json.dumps(tuned.model_dump(mode="json"), ensure_ascii=False, indent=2))
     return 0

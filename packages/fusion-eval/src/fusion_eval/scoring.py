@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 from fusion_eval.align import Alignment, align
+from fusion_eval.clip_lists import ClipList
 from fusion_eval.errors import ConfigError, MissingAssetError
 from fusion_eval.metrics.base import Metric, MetricValues, Resources, ScoredClips
 from fusion_eval.registry import load_metric, resolve_metrics
@@ -26,6 +27,7 @@ def score(
     events: SceneEvents | None = None,
     allow_missing: bool = False,
     resources: Resources | None = None,
+    clip_list: ClipList | None = None,
 ) -> Scores:
     """Return the scores of a system's captions.
 
@@ -36,6 +38,7 @@ def score(
         events: the event graphs of the same split, for the metrics of composed scenes.
         allow_missing: score a clip without a prediction as an empty caption instead of refusing; ``missing`` names it.
         resources: what some metrics need beside the captions.
+        clip_list: score these clips alone and all of them, those without a prediction as an empty caption.
 
     A metric whose tool or weights are absent is named under ``unavailable`` with the reason and the mend; the others
     are not touched by it.
@@ -44,15 +47,17 @@ def score(
         ConfigError: a metric is unknown, or needs event graphs or candidates that are not given.
         DataError: ids do not fit together; the message names them.
     """
-    alignment = align(predictions, references, events, allow_missing)
+    alignment = align(predictions, references, events, allow_missing, clip_list)
+    counted = clip_list.cut(references) if clip_list is not None else references
     found = evaluate(alignment, metrics, resources or Resources())
     return Scores(
         dataset=references.dataset,
         split=references.split,
         system=predictions.system,
         predictions_sha256=predictions.sha256(),
-        references_sha256=references.sha256(),
+        references_sha256=counted.sha256(),
         events_sha256=events.sha256() if events is not None else None,
+        clip_list=clip_list.name if clip_list is not None else None,
         n=len(alignment.clips.ids),
         missing=alignment.missing,
         metrics={name: value for values in found.values for name, value in values.corpus.items()},

@@ -9,12 +9,14 @@ Legend: Y candidates of all clips, C clips.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, product
 
 import numpy as np
 
 from fusion_eval.align import align
 from fusion_eval.errors import ConfigError, DataError
+from fusion_eval.metrics.base import ScoredClips
 from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.metrics.document_frequency import DocumentFrequency
 from fusion_eval.ngrams import Floats, Integers
@@ -36,6 +38,7 @@ def tune_rerank(
     references: References,
     metric: str = "cider_d",
     document_frequency: DocumentFrequency | None = None,
+    allow_missing: bool = False,
 ) -> TunedWeights:
     """Return the weights of a grid whose choices score best on these clips.
 
@@ -47,6 +50,7 @@ def tune_rerank(
         references: its references.
         metric: «cider_d», or «spider» where SPICE can be had.
         document_frequency: df and N of the consensus; the same must be given when the weights are used.
+        allow_missing: leave clips without a prediction out instead of refusing: no weights change an empty caption.
 
     Raises:
         ConfigError: the split is no validation split, or the metric is another.
@@ -58,7 +62,8 @@ def tune_rerank(
             f"Weights are tuned on a validation split ({', '.join(VALIDATION_SPLITS)}), not on '{predictions.split}'; "
             "give the predictions and references of the validation split."
         )
-    clips = align(predictions, references).clips
+    alignment = align(predictions, references, allow_missing=allow_missing)
+    clips = _without(alignment.missing, alignment.clips)
     by_id = {item.id: item.candidates or () for item in predictions.items}
     candidates = [by_id[name] for name in clips.ids]
     if not all(candidates):
@@ -77,6 +82,7 @@ def tune_rerank(
         predictions_sha256=predictions.sha256(),
         references_sha256=references.sha256(),
         n=len(candidates),
+        missing=alignment.missing,
         metric=metric,
         before=float(before.mean()),
         after=float(value_GC[best].mean()),
@@ -89,6 +95,23 @@ def tune_rerank(
             "length_exponents": list(LENGTH_EXPONENTS),
             "folds": FOLDS,
         },
+    )
+
+
+def _without(missing: Sequence[str], clips: ScoredClips) -> ScoredClips:
+    """Return the clips that have a prediction.
+
+    Raises:
+        DataError: none has.
+    """
+    rows = [row for row, name in enumerate(clips.ids) if name not in set(missing)]
+    if not rows:
+        raise DataError("predictions: no clip of the references has one; give those of the validation split.")
+    return replace(
+        clips,
+        ids=[clips.ids[row] for row in rows],
+        captions=[clips.captions[row] for row in rows],
+        references=[clips.references[row] for row in rows],
     )
 
 

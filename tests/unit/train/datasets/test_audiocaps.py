@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 from fusion_core.errors import ConfigError, DataError
+from fusion_eval.clip_lists import published_lists
 from fusion_eval.schemas import References
 from fusion_eval.tokenize import tokenize
-from fusion_train.datasets.audiocaps import AudioCapsOptions, AudioCapsRecipe, published_lists
+from fusion_train.datasets.audiocaps import AudioCapsOptions, AudioCapsRecipe
 from fusion_train.datasets.base import open_dataset
 from fusion_train.datasets.captions_csv import normalise_caption, read_table
 from fusion_train.datasets.corpus_report import denominators

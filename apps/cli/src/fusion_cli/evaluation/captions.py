@@ -10,9 +10,11 @@ import typer
 from fusion_cli.evaluation.inputs import (
     AllowMissing,
     AssetsFolder,
+    Clips,
     EventsFile,
     MetricDocumentFrequency,
     MetricNames,
+    read_clip_list,
     read_document_frequency,
     read_events,
     split_names,
@@ -34,6 +36,7 @@ def captions(
         ),
     ],
     events: EventsFile = None,
+    clips: Clips = None,
     metrics: MetricNames = "all",
     out: Annotated[Path | None, typer.Option(help="Write the scores, also clip by clip, to this file.")] = None,
     allow_missing: AllowMissing = False,
@@ -50,9 +53,9 @@ def captions(
 ) -> None:
     """Score the captions of one system on one split.
 
-    Every clip of the references counts. A clip without a prediction is refused, or with --allow-missing scored as an
-    empty caption and named in the scores. A metric whose tool is absent is named with the command that provides it;
-    the others are computed all the same, and the exit code is 4 where the absent one was asked for by name.
+    Every clip of the references counts, or of --clips. A clip without a prediction is refused, or with --allow-missing or
+    --clips scored as an empty caption and named in the scores. A metric whose tool is absent is named with the command
+    that provides it; the others are computed all the same, and the exit code is 4 where the absent one was asked for by name.
 
     Examples:
 
@@ -60,6 +63,8 @@ def captions(
         --references data/scenes/references/test.json --out scores.json
 
         fusion eval captions --predictions mine.csv --references audiocaps/test.csv --metrics bleu,meteor,cider_d
+
+        fusion eval captions --predictions mine.json --references data/audiocaps/references/test.json --clips common-957
     """
     from fusion_eval.columns import read_columns
     from fusion_eval.metrics.base import Resources
@@ -70,6 +75,8 @@ def captions(
 
     (found,), truth = read_together([predictions], references, notify)
     names = split_names(metrics)
+    clip_list = read_clip_list(clips, truth, references)
+    counted = clip_list.cut(truth) if clip_list is not None else truth
     with metric_bars() as progress:
         scores = score(
             found,
@@ -77,11 +84,12 @@ def captions(
             metrics=names,
             events=read_events(events, references),
             allow_missing=allow_missing,
+            clip_list=clip_list,
             resources=Resources(
                 document_frequency=read_document_frequency(document_frequency),
                 assets=assets,
                 tokenised=tokenised,
-                columns=read_columns(column or [], [item.id for item in truth.items]),
+                columns=read_columns(column or [], [item.id for item in counted.items]),
                 progress=progress,
             ),
         )
@@ -102,7 +110,8 @@ def _show(scores: Scores, out: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(scores.model_dump(mode="json", exclude_none=True, exclude={"per_clip", "statistics"}))
     else:
-        table = Table(title=escape(f"{scores.system} on {scores.dataset} {scores.split}, {scores.n} clips"))
+        which = f"the {scores.n} clips of {scores.clip_list}" if scores.clip_list else f"{scores.n} clips"
+        table = Table(title=escape(f"{scores.system} on {scores.dataset} {scores.split}, {which}"))
         table.add_column("metric")
         table.add_column("value", justify="right")
         table.add_column("n", justify="right")

@@ -12,9 +12,11 @@ from typer.core import TyperCommand
 from fusion_cli.evaluation.inputs import (
     AllowMissing,
     AssetsFolder,
+    Clips,
     EventsFile,
     MetricDocumentFrequency,
     MetricNames,
+    read_clip_list,
     read_document_frequency,
     read_events,
     split_names,
@@ -52,6 +54,7 @@ def compare(
     b: Annotated[list[Path], typer.Option("--b", help="Captions of the other system; of several seeds, a file each.")],
     references: Annotated[Path, typer.Option(help="What they are compared with, as fusion eval captions reads it.")],
     events: EventsFile = None,
+    clips: Clips = None,
     metrics: MetricNames = "all",
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap, and of the changes of sides.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
@@ -97,6 +100,7 @@ def compare(
             names,
             events=read_events(events, references),
             allow_missing=allow_missing,
+            clip_list=read_clip_list(clips, truth, references),
             resources=Resources(document_frequency=frequency, assets=assets, progress=progress),
             resamples=resamples,
             seed=seed,
@@ -125,8 +129,9 @@ def _show(found: Comparison, as_json: bool) -> None:
         stdout.print(_differences(found))
         if len(found.a) > 1 or len(found.b) > 1:
             stdout.print(_over_seeds(found))
+        counted = f"the {found.n} clips of {found.clip_list}" if found.clip_list else f"{found.n} clips"
         stdout.print(
-            f"{found.n} clips, {found.resamples} resamples, seed {found.seed}. Intervals: BCa over clips, ~ percentile."
+            f"{counted}, {found.resamples} resamples, seed {found.seed}. Intervals: BCa over clips, ~ percentile."
             " p: two-sided, of no difference, by bootstrap and by sign flips; not corrected for several metrics.",
             style="dim",
         )

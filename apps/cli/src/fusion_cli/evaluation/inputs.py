@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from fusion_eval.clip_lists import ClipList
     from fusion_eval.metrics.document_frequency import DocumentFrequency
     from fusion_eval.schemas.events import SceneEvents
+    from fusion_eval.schemas.references import References
 
 EventsFile = Annotated[
     Path | None,
@@ -18,6 +20,14 @@ EventsFile = Annotated[
 MetricNames = Annotated[str, typer.Option(help="Metrics with commas between, or all.")]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Score clips without a prediction as an empty caption.")
+]
+Clips = Annotated[
+    str | None,
+    typer.Option(
+        "--clips",
+        help="Count the clips of this list alone, and all of them: official-975, common-957, conette-912, a list of the dataset, "
+        "a file of ids, or FILE.json:NAME. A clip without a prediction counts as an empty caption.",
+    ),
 ]
 MetricDocumentFrequency = Annotated[
     Path | None,
@@ -43,6 +53,16 @@ def read_events(events: Path | None, references: Path) -> SceneEvents | None:
     if events is None and references.parent.name == "references" and beside.is_file():
         events = beside
     return SceneEvents.read(events) if events is not None else None
+
+
+def read_clip_list(name: str | None, truth: References, references: Path) -> ClipList | None:
+    """Find a list of clips, if one is named: also among lists/ of the dataset where the references lie in references/."""
+    if name is None:
+        return None
+    from fusion_eval.clip_lists import find_clip_list
+
+    folder = references.parent.parent / "lists" if references.parent.name == "references" else None
+    return find_clip_list(name, truth, folder)
 
 
 def read_document_frequency(path: Path | None) -> DocumentFrequency | None:

@@ -35,7 +35,8 @@ def rerank(
     """Choose each clip's caption among its candidates, without a reference.
 
     A candidate's score is logprob · log-probability / length^length_exponent + similarity · cosine(audio, text) +
-    consensus · mean CIDEr-D against the clip's other candidates. Without --weights the consensus decides alone.
+    consensus · mean CIDEr-D against the clip's other candidates. Without --weights the consensus decides alone. All clips of
+    the file are reranked: which of them count is said where they are scored (fusion eval captions --clips LIST).
 
     Example: fusion eval rerank --predictions predictions/test.json --weights rerank_weights.json --out reranked.json
     """
@@ -58,6 +59,9 @@ def tune_rerank(
         "cider_d"
     ),
     document_frequency: DocumentFrequencyFile = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave clips without a prediction out instead of refusing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the weights as JSON instead of a table.")] = False,
 ) -> None:
     """Choose the reranker's weights on a validation split; another split is refused.
@@ -74,7 +78,7 @@ def tune_rerank(
     from fusion_cli.console import notify, print_json, stderr, stdout
 
     (found,), truth = read_together([predictions], references, notify)
-    tuned = tune(found, truth, metric, read_document_frequency(document_frequency))
+    tuned = tune(found, truth, metric, read_document_frequency(document_frequency), allow_missing)
     tuned.write(out)
     if as_json:
         print_json(tuned.model_dump(mode="json"))
@@ -91,6 +95,10 @@ def tune_rerank(
             table.add_row(name, f"{value:.4f}")
         stdout.print(table)
         stdout.print("weights  " + ", ".join(f"{name}={value:g}" for name, value in tuned.weights))
+    if tuned.missing:
+        stderr.print(
+            f"{len(tuned.missing)} clips have no prediction and are left out: no weights change an empty caption."
+        )
     stderr.print(f"Weights: {out}")
 
 

@@ -95,6 +95,9 @@ class Comparison(Schema):
     b: tuple[ComparedFile, ...] = Field(min_length=1, description="One file a seed.")
     references_sha256: Sha256
     events_sha256: Sha256 | None = None
+    clip_list: str | None = Field(
+        default=None, description="The list of clips that alone count; absent where the whole split does."
+    )
     n: int = Field(ge=2, description="Clips, which are what is resampled.")
     resamples: int = Field(ge=1)
     seed: int = Field(ge=0)

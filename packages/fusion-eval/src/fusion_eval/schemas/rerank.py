@@ -28,6 +28,9 @@ class TunedWeights(Schema):
     predictions_sha256: Sha256
     references_sha256: Sha256
     n: int = Field(ge=1, description="Clips that were tuned on.")
+    missing: tuple[str, ...] = Field(
+        default=(), description="Ids without a prediction, left out: no weights change an empty caption."
+    )
     metric: str = Field(min_length=1, description="The metric whose mean was maximised.")
     before: float = Field(description="The metric of the captions as they were.")
     after: float = Field(description="The metric of the captions that the weights choose, on the clips tuned on.")

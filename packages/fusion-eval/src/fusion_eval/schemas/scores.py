@@ -44,6 +44,9 @@ class Scores(Schema):
     predictions_sha256: Sha256
     references_sha256: Sha256
     events_sha256: Sha256 | None = None
+    clip_list: str | None = Field(
+        default=None, description="The list of clips that alone count; absent where the whole split does."
+    )
     n: int = Field(ge=1)
     missing: tuple[str, ...] = Field(default=(), description="Ids without a prediction, counted as an empty caption.")
     metrics: dict[str, float]

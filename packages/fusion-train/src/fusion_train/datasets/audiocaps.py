@@ -8,15 +8,14 @@ row a clip (file_name, caption_1, …) are read as well.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from fusion_core.errors import DataError
+from fusion_eval.clip_lists import published_lists
 from pydantic import Field
 
 from fusion_train.datasets.captions_csv import Row, Table, read_table
@@ -85,20 +84,6 @@ class AudioCapsRecipe(CorpusRecipe[AudioCapsOptions]):
         return Corpus(
             unique, published_lists([clip.id for clip in unique if clip.split == "test"]), [*quirks, *renamed]
         )
-
-
-def published_lists(test_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return the published lists of test clips by name, where the tables name all their clips; else none.
-
-    The official test split has 975 clips; WavCaps' list, which most papers score, 957 of them; CoNeTTE's 912.
-    """
-    content = tomllib.loads((resources.files("fusion_train.datasets") / "audiocaps_lists.toml").read_text("utf-8"))
-    lists = {}
-    for name, one in content.items():
-        absent = set(one["without"])
-        if len(test_ids) == content["official-975"]["clips"] and absent <= set(test_ids):
-            lists[name] = [clip for clip in test_ids if clip not in absent]
-    return lists
 
 
 def _captions(table: Table) -> list[_Caption]:
