@@ -52,6 +52,11 @@ class StudyRun(Outcome):
     log: str | None = Field(default=None, description="Where the log of a failed run lies.")
     measures: dict[str, Measure] = Field(default={}, description="By name: retention, rerank.")
 
+    def has_measure(self, name: str, identity: str) -> bool:
+        """Say whether a measure is there and is the one with this identity."""
+        found = self.measures.get(name)
+        return found is not None and found.status == "done" and found.identity == identity
+
 
 class StudyRunFile(Schema):
     """Kept as ``study_run.json`` in a run's folder: what makes its results count for a study."""
