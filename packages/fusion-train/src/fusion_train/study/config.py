@@ -53,6 +53,7 @@ class Experiment(Settings):
     dataset: str | None = Field(None, description="That of the study if not given.")
     profile: str | None = Field(None, description="That of the study if not given.")
     set: Changes = Field({}, description="Changes for all runs of the experiment.")
+    leave_out: tuple[str, ...] = Field((), description="Files that are not kept, such as predictions/none.json.")
     after: Literal["additive-stable"] | None = Field(None, description="Begins when this rule says so.")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion_core.files import sha256_file, write_atomic
@@ -74,7 +74,7 @@ class KeptResults:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{run.name}."))
         try:
-            files = _copy(source, fresh)
+            files = _copy(source, fresh, run.leave_out)
             entry = describe(run).model_copy(
                 update={"status": "done", "reason": None, "run_card_sha256": files.get(RUN_CARD), "measures": dict(measures)}
             )
@@ -161,11 +161,13 @@ def describe(run: PlannedRun) -> StudyRun:
     )
 
 
-def _copy(source: Path, target: Path) -> dict[str, str]:
+def _copy(source: Path, target: Path, leave_out: Sequence[str]) -> dict[str, str]:
     """Copy the files that are kept; return their hashes by path."""
     hashes: dict[str, str] = {}
     for pattern in PATTERNS:
         for path in sorted(source.glob(pattern)):
+            if any(path.relative_to(source).match(one) for one in leave_out):
+                continue
             place = target / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)

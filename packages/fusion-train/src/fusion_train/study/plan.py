@@ -25,6 +25,9 @@ VERSION = 1
 
 VIDEO_DATASET = "av-scenes"
 VIDEO_MODALITIES = "video,audio"
+SANITY_DATASET = "scenes"
+"""What the checks of phase 0 learn by heart, whatever the study trains on."""
+
 _WITHOUT_EFFECT = {"checkpoints_kept"}
 _PLACES = {"workers", "csv_dir", "audio_dir", "bank", "source", "images"}
 """Options of datasets that say where something lies or how it is made, not what it is."""
@@ -50,6 +53,7 @@ class PlannedRun:
         identity: what it is, as a hash.
         measures: identity of what is measured on it, by name.
         after: the rule that lets it begin; None for no rule.
+        leave_out: files that are not kept, as patterns.
     """
 
     name: str
@@ -67,6 +71,7 @@ class PlannedRun:
     identity: str
     measures: dict[str, str] = field(default_factory=dict)
     after: str | None = None
+    leave_out: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -132,7 +137,7 @@ def _runs(study: Study, experiment: Experiment, system: str, variant: Variant, s
         yield _self_critical(study, experiment, first)
 
 
-def _resolve(study: Study, experiment: Experiment, system: str, more: Changes) -> tuple[str, Changes]:
+def _resolve(study: Study, experiment: Experiment, more: Changes) -> tuple[str, Changes]:
     """Return profile and changes of a run."""
     return experiment.profile or study.profile, {**study.set, **experiment.set, **more}
 
@@ -145,7 +150,7 @@ def _settings(profile: str, changes: Changes, seed: int, system: str, dataset: s
 
 def _cross_entropy(study: Study, experiment: Experiment, system: str, variant: Variant, seed: int) -> PlannedRun:
     dataset = experiment.dataset or study.dataset
-    profile, changes = _resolve(study, experiment, system, variant.set)
+    profile, changes = _resolve(study, experiment, variant.set)
     settings = _settings(profile, changes, seed, system, dataset, "xe")
     parts = [] if dataset == study.dataset else [dataset]
     name = "-".join([*parts, system, *([_slug(variant.label)] if variant.label else []), f"s{seed}"])
@@ -167,6 +172,7 @@ def _cross_entropy(study: Study, experiment: Experiment, system: str, variant: V
         identity=identity,
         measures=_measures(study, experiment, identity),
         after=experiment.after,
+        leave_out=experiment.leave_out,
     )
 
 
@@ -188,7 +194,7 @@ def _self_critical(study: Study, experiment: Experiment, parent: PlannedRun) -> 
 
 def _video(study: Study, experiment: Experiment, parent: PlannedRun) -> PlannedRun:
     dataset = experiment.dataset or VIDEO_DATASET
-    profile, changes = _resolve(study, experiment, parent.system, {})
+    profile, changes = _resolve(study, experiment, {})
     settings = _settings(profile, changes, parent.seed, parent.system, dataset, "xe")
     content = {**_content(study, settings, parent.system, dataset), "stage": "video", "parent": parent.identity}
     identity = json_sha256({**content, "modalities": VIDEO_MODALITIES})
@@ -207,12 +213,14 @@ def _video(study: Study, experiment: Experiment, parent: PlannedRun) -> PlannedR
         identity=identity,
         measures=_measures(study, experiment, identity),
         after=experiment.after,
+        leave_out=experiment.leave_out,
     )
 
 
 def _sanity(study: Study, experiment: Experiment, system: str, seed: int) -> PlannedRun:
-    dataset = experiment.dataset or study.dataset
-    profile, changes = _resolve(study, experiment, system, {})
+    dataset = SANITY_DATASET
+    profile, changes = _resolve(study, experiment, {})
+    changes = {key: value for key, value in changes.items() if not key.startswith("dataset.")}
     settings = _settings(profile, changes, seed, system, dataset, "xe")
     return PlannedRun(
         name=f"sanity-{system}-s{seed}",
@@ -229,6 +237,7 @@ def _sanity(study: Study, experiment: Experiment, system: str, seed: int) -> Pla
         parent_identity=None,
         identity=json_sha256({**_content(study, settings, system, dataset), "stage": "sanity"}),
         after=experiment.after,
+        leave_out=experiment.leave_out,
     )
 
 
@@ -275,6 +284,7 @@ def _add(runs: dict[str, PlannedRun], run: PlannedRun, experiment: str) -> None:
             phase=min(same.phase, run.phase),
             measures=same.measures | run.measures,
             after=same.after and run.after,
+            leave_out=tuple(name for name in same.leave_out if name in run.leave_out),
         )
         return
     parent = next((one for one in runs.values() if one.identity == run.parent_identity), None)

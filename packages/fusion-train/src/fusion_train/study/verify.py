@@ -95,21 +95,30 @@ def _verify_results(kept: KeptResults, folder: Path) -> Iterator[Discrepancy]:
     by_hash = {one.sha256(): one for one in predictions.values()}
     scores = {path.stem: Scores.read(path) for path in sorted((folder / "scores").glob("*.json"))}
     if (folder / RUN_CARD).is_file():
-        for result in RunCard.read(folder / RUN_CARD).results:
-            own = scores.get(result.condition)
-            if own is None or own.sha256() != result.scores_sha256:
-                yield Discrepancy(folder.name, f"scores/{result.condition}.json", "is not the one that the run card names")
-            if result.predictions_sha256 not in by_hash:
-                place = f"predictions/{result.condition}.json"
-                yield Discrepancy(folder.name, place, "is not the one that the run card names")
+        yield from _compare_with_card(RunCard.read(folder / RUN_CARD), folder.name, predictions, scores)
     for condition, claimed in scores.items():
         source = by_hash.get(claimed.predictions_sha256)
         place = f"scores/{condition}.json"
-        if source is None:
-            yield Discrepancy(folder.name, place, "was computed from predictions that are not here")
-            continue
-        yield from (Discrepancy(folder.name, place, what) for what in _score_again(kept, claimed, source))
+        if source is not None:
+            yield from (Discrepancy(folder.name, place, what) for what in _score_again(kept, claimed, source))
+        elif condition in predictions:
+            yield Discrepancy(folder.name, place, "was computed from other predictions")
     yield from _rerank_again(folder, predictions)
+
+
+def _compare_with_card(
+    card: RunCard, name: str, predictions: dict[str, Predictions], scores: dict[str, Scores]
+) -> Iterator[Discrepancy]:
+    """Yield what is not as the run card says, of the files that are kept."""
+    for result in card.results:
+        for kind, kept, claimed in (
+            ("predictions", predictions, result.predictions_sha256),
+            ("scores", scores, result.scores_sha256),
+        ):
+            own = kept.get(result.condition)  # type: ignore[attr-defined]
+            if own is not None and own.sha256() != claimed:
+                place = f"{kind}/{result.condition}.json"
+                yield Discrepancy(name, place, "is not the one that the run card names")
 
 
 def _score_again(kept: KeptResults, claimed: Scores, predictions: Predictions) -> Iterator[str]:
@@ -131,7 +140,7 @@ def _score_again(kept: KeptResults, claimed: Scores, predictions: Predictions) -
 
 def _rerank_again(folder: Path, predictions: dict[str, Predictions]) -> Iterator[Discrepancy]:
     path = folder / "rerank_weights.json"
-    if not path.is_file():
+    if not path.is_file() or not {"val", "audio", "reranked"} <= set(predictions):
         return
     weights = TunedWeights.read(path)
     if weights.predictions_sha256 != predictions["val"].sha256():
