@@ -28,7 +28,14 @@ from fusion_train.study.config import Study
 from fusion_train.study.kept import KeptResults
 from fusion_train.study.plan import PlannedRun
 
-WORDS = ("a dog barks", "rain falls on a roof", "a bell rings twice", "wind blows hard", "a siren wails far away", "water drips")
+WORDS = (
+    "a dog barks",
+    "rain falls on a roof",
+    "a bell rings twice",
+    "wind blows hard",
+    "a siren wails far away",
+    "water drips",
+)
 REFERENCES = References(
     dataset="scenes",
     split="test",

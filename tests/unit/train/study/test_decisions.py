@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fusion_eval.retention import METHOD, compare_answers
+from fusion_eval.schemas import Predictions, References
 from fusion_eval.schemas.retention import (
     Answers,
     Outcome,
@@ -13,8 +15,6 @@ from fusion_eval.schemas.retention import (
     Retention,
     RetentionBackbone,
 )
-from fusion_eval.retention import METHOD, compare_answers
-from fusion_eval.schemas import Predictions, References
 from fusion_eval.schemas.study import Measure
 from fusion_eval.scoring import score
 from fusion_train.study.config import Study
@@ -43,7 +43,9 @@ def test_additive_is_stable_when_it_keeps_what_it_learned_and_never_diverged(
     decision = decide_stability(plan, results)
     assert decision.triggered == stable
     assert decision.numbers["rollbacks"] == rollbacks
-    assert decision.numbers["least_share_of_best"] == pytest.approx(min(1.0, vals[-1] / max(vals)) if max(vals) else 1.0)
+    assert decision.numbers["least_share_of_best"] == pytest.approx(
+        min(1.0, vals[-1] / max(vals)) if max(vals) else 1.0
+    )
 
 
 def _decide(study: Study, results: KeptResults, rule: str) -> tuple[object, ...]:
@@ -51,7 +53,9 @@ def _decide(study: Study, results: KeptResults, rule: str) -> tuple[object, ...]
     return (found[0].decision.triggered, found[0].experiment, found[0].decision) if found else ()
 
 
-def test_additive_behind_cross_attention_adds_the_hybrid(study: MakeStudy, results: KeptResults, finish: Finish) -> None:
+def test_additive_behind_cross_attention_adds_the_hybrid(
+    study: MakeStudy, results: KeptResults, finish: Finish
+) -> None:
     small = study()
     plan = plan_study(small)
     for seed in (0, 1):

@@ -79,9 +79,10 @@ def test_the_same_name_for_two_runs_gets_the_experiment_in_front(study: MakeStud
     short = {"name": "B2", "phase": 2, "set": {"schedule.steps": 2}}
     plan = plan_study(study(experiments=[{"name": "A2", "phase": 1}, short]))
     assert plan.runs["additive-s0"].identity != plan.runs["b2-additive-s0"].identity
+    shorter = {"name": "B2", "phase": 2, "set": {"schedule.steps": 1}}
+    two = study(experiments=[{"name": "A2", "phase": 1}, short, shorter])
     with pytest.raises(ConfigError, match="would be called b2-additive-s0; label the variant"):
-        shorter = {"name": "B2", "phase": 2, "set": {"schedule.steps": 1}}
-        plan_study(study(experiments=[{"name": "A2", "phase": 1}, short, shorter]))
+        plan_study(two)
 
 
 def test_the_second_modality_starts_from_the_audio_run(study: MakeStudy) -> None:

@@ -55,7 +55,12 @@ def test_a_parent_is_trained_again_only_where_a_missing_child_needs_its_weights(
 
 
 def test_a_measure_that_cannot_be_had_here_asks_for_no_weights(
-    study: MakeStudy, results: KeptResults, work: Workspace, finish: Finish, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    study: MakeStudy,
+    results: KeptResults,
+    work: Workspace,
+    finish: Finish,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "cache"))
     experiments = [{"name": "A2", "phase": 1, "measures": ["retention"]}]

@@ -25,9 +25,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="local: processes; as many as cores or GPUs allow if not given.")
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Only the chain with this run; repeatable.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Only the chain with this run; repeatable.")] = None,
     partition: Annotated[str | None, typer.Option(help="slurm: the partition.")] = None,
     account: Annotated[str | None, typer.Option(help="slurm: the account.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="slurm: GPUs a job.")] = None,
@@ -38,8 +36,8 @@ def run(
 ) -> None:
     """Carry out what is missing: train, measure, keep the small results, apply the rules, and go on until nothing is missing.
 
-    What is done is known by the hash of its settings and inputs and is not done again, also in a fresh clone without weights. A run
-    that fails stops no other and is named with its log. Stop with Ctrl-C or kill it at any time, and run it again to go on.
+    What is done is known by the hash of its settings and inputs and is not done again, also in a fresh clone without weights.
+    A run that fails stops no other and is named with its log. Stop it with Ctrl-C or kill it, and run it again to go on.
 
     Examples:
 
@@ -93,7 +91,9 @@ def _show(card: StudyCard, results: Path, seconds: float, as_json: bool) -> None
     states = {state: [run for run in card.runs if run.status == state] for state in ("done", "failed", "missing")}
     if as_json:
         counts = {state: len(runs) for state, runs in states.items()}
-        print_json({"results": str(results), "seconds": round(seconds, 1), **counts, "card": card.model_dump(mode="json")})
+        print_json(
+            {"results": str(results), "seconds": round(seconds, 1), **counts, "card": card.model_dump(mode="json")}
+        )
     else:
         for state in ("failed", "missing"):
             for run in states[state]:
@@ -102,7 +102,9 @@ def _show(card: StudyCard, results: Path, seconds: float, as_json: bool) -> None
         for run in card.runs:
             for name, measure in run.measures.items():
                 if measure.status != "done" and run.status == "done":
-                    stdout.print(f"{measure.status}: {name} of {run.name}: {measure.reason}", markup=False, soft_wrap=True)
+                    stdout.print(
+                        f"{measure.status}: {name} of {run.name}: {measure.reason}", markup=False, soft_wrap=True
+                    )
         for decision in card.decisions:
             stdout.print(f"{decision.rule}: {decision.outcome}", markup=False, soft_wrap=True)
         counts_text = ", ".join(f"{len(runs)} {state}" for state, runs in states.items())

@@ -1,4 +1,4 @@
-"""A study as its YAML file states it: experiments, seeds, what is measured, rules, criteria, costs. Read and checked before anything runs."""
+"""A study as its YAML file states it: experiments, seeds, measures, rules, criteria, costs; checked before anything runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Variant(Settings):
     """One way in which runs differ from their system's default."""
 
     label: str = Field("", description="Short, such as «sites 12»; empty for the default.")
-    set: Changes = {}
+    set: Changes = Field({}, description="Settings that it changes.")
 
     @model_validator(mode="after")
     def _a_change_has_a_name(self) -> Self:
@@ -86,7 +86,7 @@ class BehindRule(Settings):
     margin: float = Field(0.0, ge=0, description="Additive is behind by more than this, in units of the metric.")
     system: str = "hybrid"
     stages: tuple[Stage, ...] = ("xe",)
-    set: Changes = {}
+    set: Changes = Field({}, description="Settings of its runs.")
 
 
 class RetentionRule(Settings):
@@ -147,6 +147,7 @@ class Study(Settings):
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     threads: int = Field(1, ge=1, description="Threads of a process: part of what a run's bits depend on.")
     similarity: bool = Field(False, description="Train the audio-text heads of the dataset first, for the reranker.")
+    flops: bool = Field(True, description="Count a clip's FLOPs on the meta device and write them into the run cards.")
     set: Changes = Field({}, description="Changes for every run.")
     retention: RetentionPlan = RetentionPlan()
     rerank: RerankPlan = RerankPlan()
@@ -178,7 +179,9 @@ def load_study(path: Path) -> Study:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such study file; configs/studies/ holds those that come along.") from None
+        raise ConfigError(
+            f"{path}: there is no such study file; configs/studies/ holds those that come along."
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(values, dict):

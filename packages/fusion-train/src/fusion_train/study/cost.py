@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -63,7 +62,7 @@ class _FlopCounter:
         """Return training and decoding of a run; the encoder is left out, as its features are computed once."""
         settings = run.settings
         step, token_beams, token_greedy = self._of_clip(run)
-        clips, val, test = self._sizes(run)
+        val, test = self._sizes(run)
         size = settings.batch * settings.accumulate
         steps = settings.schedule.steps
         if run.stage == "scst":
@@ -76,46 +75,29 @@ class _FlopCounter:
         return float(steps * size * step + decoded)
 
     def _of_clip(self, run: PlannedRun) -> tuple[int, int, int]:
-        """Return the FLOPs of a training step, a caption by beams and a greedy caption, of one clip."""
         settings = run.settings
-        key = json.dumps([run.system, settings.backbone, settings.encoder, settings.reference, settings.system])
-        key += f"{settings.decoding}{settings.frozen_prefix}"
+        include = {"backbone", "encoder", "reference", "system", "decoding", "frozen_prefix"}
+        key = f"{run.system} {settings.model_dump_json(include=include)}"
         if key not in self._known:
             self._counted(run.name)
             self._known[key] = _count(run)
         return self._known[key]
 
-    def _sizes(self, run: PlannedRun) -> tuple[int, int, int]:
-        """Return the clips of train, val and test as the settings or the published corpus have them."""
-        published = {"audiocaps": (49_838, 495, 975), "clotho": (3_839, 1_045, 1_045)}
+    def _sizes(self, run: PlannedRun) -> tuple[int, int]:
+        """Return the clips of val and test, as the settings or the published corpus have them."""
+        published = {"audiocaps": (495, 975), "clotho": (1_045, 1_045)}
+        val, test = published.get(run.dataset, (100, 200))
         options = run.settings.dataset
-        known = published.get(run.dataset, (1000, 100, 200))
-        train, val, test = (options.get(split) or size for split, size in zip(("train", "val", "test"), known, strict=True))
-        return int(train), int(val), int(test)
+        return int(options.get("val") or val), int(options.get("test") or test)
 
 
 def _count(run: PlannedRun) -> tuple[int, int, int]:
-    import dataclasses
-
-    import torch
-    from fusion_core.cost import CallShape, measure_flops
-    from fusion_core.outlines import outline
-    from fusion_core.systems import SYSTEMS
+    """Return the FLOPs of a training step, a caption by beams and a greedy caption, of one clip."""
     from fusion_encoders.registry import ENCODERS
 
-    from fusion_train.model import system_config
+    from fusion_train.run_flops import run_flops
 
-    settings = run.settings
-    backbone, width = outline(settings.backbone), int(ENCODERS.load(settings.encoder).width)
-    config = system_config(run.system, settings, backbone, width)
-    with torch.device("meta"):
-        system = SYSTEMS.load(run.system)(config)
-    shape = CallShape(encoder_width=width, beams=settings.decoding.beams, heard=system.hears_prompt)
-    system.attach(backbone)
-    try:
-        beams = measure_flops(backbone, system, shape)
-        greedy = measure_flops(backbone, system, dataclasses.replace(shape, beams=1))
-    finally:
-        system.detach()
-    step = beams["cached_step" if settings.frozen_prefix else "step"]
-    return step.total, beams["generate"].total, greedy["generate"].total
+    width = int(ENCODERS.load(run.settings.encoder).width)
+    beams = run_flops(run.system, run.settings, width)
+    greedy = run_flops(run.system, run.settings, width, beams=1)
+    return beams["cached_step" if run.settings.frozen_prefix else "step"], beams["generate"], greedy["generate"]

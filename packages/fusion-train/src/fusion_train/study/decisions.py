@@ -1,4 +1,4 @@
-"""The rules of a study applied to its results: when ablations begin, and which runs a contingency adds. Every decision has its numbers."""
+"""The rules of a study, applied to its results: when ablations begin, which runs a contingency adds, and by which numbers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gate_runs(plan: Plan) -> list[PlannedRun]:
 
 
 def decide_stability(plan: Plan, kept: KeptResults) -> Decision:
-    """Say whether cross-entropy training of the additive system is stable: every seed ended, kept what it had learned, never diverged."""
+    """Say whether additive cross-entropy is stable: every seed ended, kept what it had learned, and never diverged."""
     rule, runs = plan.study.stable, gate_runs(plan)
     done = [run for run in runs if kept.find(run) is not None]
     shares, rollbacks = [], 0
@@ -61,7 +61,12 @@ def decide_stability(plan: Plan, kept: KeptResults) -> Decision:
         shares.append(scores[-1] / best if best > 0 else 1.0)
         rollbacks += sum(event["event"] == "contingency" for event in events)
     stable = bool(done) and len(done) == len(runs) and min(shares) >= rule.keeps and rollbacks <= rule.rollbacks
-    numbers = {"runs": len(runs), "ended": len(done), "rollbacks": rollbacks, "least_share_of_best": min(shares, default=0.0)}
+    numbers = {
+        "runs": len(runs),
+        "ended": len(done),
+        "rollbacks": rollbacks,
+        "least_share_of_best": min(shares, default=0.0),
+    }
     outcome = (
         "Additive cross-entropy is stable; the ablations begin."
         if stable
@@ -126,8 +131,12 @@ def _rule_behind(
         set=rule.set,
         measures=("rerank",),
     )
-    own = [run.name for run in plan.runs.values() if run.system == rule.system and run.stage == "xe" and not run.variant]
-    outcome = f"Additive is {'behind' if behind else 'not behind'} cross-attention ({METRIC} {numbers['difference']:+.3f})"
+    own = [
+        run.name for run in plan.runs.values() if run.system == rule.system and run.stage == "xe" and not run.variant
+    ]
+    outcome = (
+        f"Additive is {'behind' if behind else 'not behind'} cross-attention ({METRIC} {numbers['difference']:+.3f})"
+    )
     if behind:
         outcome += f"; {rule.system} is in the study already" if own else f"; {rule.system} is added"
     runs = tuple(run.name for side in sides for run in side)
@@ -179,7 +188,9 @@ def _reranker(plan: Plan, kept: KeptResults, rule: RerankerRule) -> Ruling | Non
     }
     others = {system: runs for system, runs in others.items() if runs and _all_kept(runs, kept)}
     entries = [kept.find(run) for run in additive]
-    measured = [e is not None and e.has_measure("rerank", r.measures["rerank"]) for e, r in zip(entries, additive, strict=True)]
+    measured = [
+        e is not None and e.has_measure("rerank", r.measures["rerank"]) for e, r in zip(entries, additive, strict=True)
+    ]
     if not additive or not others or not all(measured):
         return None
     raw = fmean(_score(kept, run, "audio") for run in additive)
@@ -211,7 +222,9 @@ def _all_kept(runs: Sequence[PlannedRun], kept: KeptResults) -> bool:
 
 def _events(folder: Path) -> list[dict[str, Any]]:
     path = folder / "log.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+    )
 
 
 def _predictions(kept: KeptResults, run: PlannedRun, condition: str) -> Predictions:

@@ -1,4 +1,4 @@
-"""Kept results: the small files of each run, copied whole or not at all to a folder that git can hold, and the study card over them.
+"""Kept results: the small files of each run, copied whole or not at all to a folder for git, and the study card over them.
 
 <results>/study_card.json             every run with its state; made again from the folders whenever one changes
 <results>/runs/<run>/study_run.json   which run this is and the hash of every file; without it the folder counts for nothing
@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -76,7 +75,12 @@ class KeptResults:
         try:
             files = _copy(source, fresh, run.leave_out)
             entry = describe(run).model_copy(
-                update={"status": "done", "reason": None, "run_card_sha256": files.get(RUN_CARD), "measures": dict(measures)}
+                update={
+                    "status": "done",
+                    "reason": None,
+                    "run_card_sha256": files.get(RUN_CARD),
+                    "measures": dict(measures),
+                }
             )
             StudyRunFile(run=entry, files=files).write(fresh / RUN_FILE)
             fresh.chmod(0o755)
@@ -101,7 +105,9 @@ class KeptResults:
         if found is None:
             if failure is None:
                 return describe(run)
-            return describe(run).model_copy(update={"status": failure.status, "reason": failure.reason, "log": failure.log})
+            return describe(run).model_copy(
+                update={"status": failure.status, "reason": failure.reason, "log": failure.log}
+            )
         measures = {name: self._measure(run, name, found, failures) for name in run.measures}
         described = describe(run).model_dump(include={"experiment", "phase", "variant", "parent"})
         return found.model_copy(update={**described, "measures": measures})
@@ -179,6 +185,6 @@ def _swap(fresh: Path, target: Path) -> None:
     """Put a whole folder in the place of another; a kill in between leaves one of them or none, never a mixture."""
     old = fresh.with_name(f"{fresh.name}.old")
     if target.exists():
-        os.replace(target, old)
-    os.replace(fresh, target)
+        target.replace(old)
+    fresh.replace(target)
     shutil.rmtree(old, ignore_errors=True)

@@ -28,7 +28,9 @@ def measure_retention(folder: Path, plan: RetentionPlan) -> Path:
         MissingAssetError: the backbone that is to be asked is not on this machine, or not known.
     """
     if plan.backbone is not None and plan.backbone not in BACKBONES.names() and not Path(plan.backbone).is_dir():
-        raise MissingAssetError(f"The backbone {plan.backbone} is not known here: fusion backbone build {plan.backbone}.")
+        raise MissingAssetError(
+            f"The backbone {plan.backbone} is not known here: fusion backbone build {plan.backbone}."
+        )
     run = read_run(folder)
     backbone = shared_backbone([run], plan.backbone)
     probe = choose_probe(plan.probe, backbone).first(plan.items)

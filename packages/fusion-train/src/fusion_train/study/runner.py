@@ -1,4 +1,4 @@
-"""The study as a whole: what is missing is carried out, the rules are applied to what came of it, and the card is kept up to date."""
+"""The study as a whole: what is missing is carried out, the rules are applied to it, and the card is kept up to date."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def run_study(
             attempted |= {key for chain in chains for key in _keys(found.plan, chain)}
             errand = Errand(study, found.added, work.root.resolve(), kept.root.resolve())
 
-            def tell(name: str, state: str, plan: Plan = found.plan, decisions: tuple[Decision, ...] = found.decisions) -> None:
+            def tell(
+                name: str, state: str, plan: Plan = found.plan, decisions: tuple[Decision, ...] = found.decisions
+            ) -> None:
                 notice(name, state)
                 if state not in ("started", "stage"):
                     kept.write_card(plan, reasons(plan, work, kept), decisions)
@@ -110,7 +112,9 @@ def run_study(
             executor.run(errand, chains, tell)
 
 
-def _is_wanted(plan: Plan, chain: OpenChain, only: tuple[str, ...], attempted: set[tuple[str, tuple[str, ...]]]) -> bool:
+def _is_wanted(
+    plan: Plan, chain: OpenChain, only: tuple[str, ...], attempted: set[tuple[str, tuple[str, ...]]]
+) -> bool:
     new = any(key not in attempted for key in _keys(plan, chain))
     return new and (not only or bool(set(only) & set(chain.runs)))
 

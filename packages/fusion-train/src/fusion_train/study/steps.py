@@ -14,12 +14,14 @@ from pathlib import Path
 import torch
 from fusion_core.errors import FusionError, GateFailedError, MissingAssetError
 from fusion_core.files import write_atomic
+from fusion_encoders.registry import load_encoder
 from fusion_eval.schemas import Predictions, RunCard
 from fusion_eval.schemas.study import Measure
 
 from fusion_train.datasets.base import PreparedDataset
 from fusion_train.datasets.registry import dataset_names, parse_options, prepare_dataset
 from fusion_train.experiment import Experiment, Request
+from fusion_train.run_flops import run_flops
 from fusion_train.sanity import check_sanity, failed, plan_for
 from fusion_train.stopping import Interrupted
 from fusion_train.study.config import Study
@@ -69,6 +71,8 @@ def carry_out(bench: Bench, run: PlannedRun) -> None:
     folder = bench.folder(run)
     if not (folder / (SANITY_FILE if run.stage == "sanity" else RUN_CARD)).is_file():
         TRAINERS[run.stage](bench, run)
+    if bench.study.flops and run.stage != "sanity":
+        _count_flops(folder / RUN_CARD, run)
     kept = bench.kept.find(run)
     same = kept is not None and _same_weights(folder, bench.kept.folder(run.name))
     done = dict(kept.measures) if kept is not None and same else {}
@@ -77,6 +81,19 @@ def carry_out(bench: Bench, run: PlannedRun) -> None:
     for name, identity in run.measures.items():
         if name not in done or done[name].identity != identity:
             _measure(bench, run, name, done)
+
+
+def _count_flops(path: Path, run: PlannedRun) -> None:
+    """Write into a run card what a clip costs in FLOPs; where the backbone has no outline, the card stays as it is."""
+    card = RunCard.read(path)
+    if card.cost.flops is not None:
+        return
+    try:
+        counted = run_flops(run.system, run.settings, load_encoder(run.settings.encoder).width)
+    except FusionError:
+        return
+    flops = {stage: float(count) for stage, count in counted.items()}
+    card.model_copy(update={"cost": card.cost.model_copy(update={"flops": flops})}).write(path)
 
 
 def _measure(bench: Bench, run: PlannedRun, name: str, done: dict[str, Measure]) -> None:

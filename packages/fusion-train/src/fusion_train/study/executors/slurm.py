@@ -152,7 +152,9 @@ class _Queue:
         try:
             executor = SlurmExecutor(self.folder, max_num_timeout=REQUEUES)
         except RuntimeError:
-            raise MissingAssetError("There is no Slurm on this machine (srun is absent); take --executor local.") from None
+            raise MissingAssetError(
+                "There is no Slurm on this machine (srun is absent); take --executor local."
+            ) from None
         more = {"requeue": True} | ({"kill-on-invalid-dep": "yes"} if dependency else {})
         executor.update_parameters(
             job_name=f"fusion-{study.name}",
@@ -231,7 +233,7 @@ class _Watch:
         self._tell(chain)
         failures = self.errand.workspace.failures()
         for name in chain.runs:
-            if self._state(name, failures) in (None, "started"):
+            if name not in failures and self.errand.kept.find(self.plan.runs[name]) is None:
                 log = next(iter(sorted((self.errand.work / "slurm").glob(f"{job}_*_log.out"))), Path("-"))
                 reason = f"Job {job} ended before the run was done (cancelled, or what it depends on failed)."
                 self.errand.workspace.fail(name, Failure(reason=reason, log=str(log)))
@@ -249,7 +251,9 @@ def queued_jobs() -> set[str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except FileNotFoundError:
-        raise MissingAssetError("There is no Slurm on this machine (squeue is absent); take --executor local.") from None
+        raise MissingAssetError(
+            "There is no Slurm on this machine (squeue is absent); take --executor local."
+        ) from None
     except subprocess.SubprocessError as error:
         words = str(getattr(error, "stderr", "") or error).strip()
         raise ConfigError(f"Slurm's controller does not answer ({words}); the jobs go on. Try again later.") from None
