@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from fusion_cli import align, backbone, bench, caption, data, doctor, encode, evaluation, params, report, sanity, train
+from fusion_cli import (
+    align,
+    backbone,
+    bench,
+    caption,
+    data,
+    doctor,
+    encode,
+    evaluation,
+    params,
+    report,
+    sanity,
+    study,
+    train,
+)
 from fusion_cli.console import stderr
 
 EPILOGUE = (
@@ -56,6 +70,7 @@ app.add_typer(evaluation.app, name="eval")
 app.command("sanity")(sanity.sanity)
 app.command("params")(params.params)
 app.add_typer(backbone.app, name="backbone")
+app.add_typer(study.app, name="study")
 app.add_typer(report.app, name="report")
 app.add_typer(bench.app, name="bench")
 

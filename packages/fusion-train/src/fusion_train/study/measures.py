@@ -1,0 +1,70 @@
+"""What a study measures on a finished run beside its scores: retention, and captions chosen by the reranker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fusion_core.errors import ConfigError, MissingAssetError
+from fusion_core.pretrained import BACKBONES
+from fusion_eval.reranking import rerank
+from fusion_eval.schemas import Predictions, References, SceneEvents
+from fusion_eval.scoring import score
+from fusion_eval.tuning import tune_rerank
+
+from fusion_train.datasets.base import PreparedDataset
+from fusion_train.retention import Inquiry, RetentionMeasurement, choose_probe, write_retention
+from fusion_train.retention_runs import SoundLibrary, read_run, shared_backbone
+from fusion_train.study.config import RerankPlan, RetentionPlan
+
+RERANKED = "reranked"
+ORACLE = {"cider_d": "cider_d_max", "spider": "spider_max"}
+EVENT_METRICS = ("event_f1", "order_accuracy", "count_accuracy")
+
+
+def measure_retention(folder: Path, plan: RetentionPlan) -> Path:
+    """Ask the backbone after training what it was asked before; write ``retention.json``.
+
+    Raises:
+        MissingAssetError: the backbone that is to be asked is not on this machine, or not known.
+    """
+    if plan.backbone is not None and plan.backbone not in BACKBONES.names() and not Path(plan.backbone).is_dir():
+        raise MissingAssetError(
+            f"The backbone {plan.backbone} is not known here: fusion backbone build {plan.backbone}."
+        )
+    run = read_run(folder)
+    backbone = shared_backbone([run], plan.backbone)
+    probe = choose_probe(plan.probe, backbone).first(plan.items)
+    conditions = tuple(name for name in plan.conditions if name != "blind" or probe.with_images().items)
+    if plan.scoring.startswith("likelihood") and not all(item.options for item in probe.items):
+        raise ConfigError(f"retention.scoring: {probe.name} has questions without options; take contains or exact.")
+    inquiry = Inquiry(probe, conditions, plan.scoring, SoundLibrary())
+    (found,) = RetentionMeasurement(backbone, inquiry).measure([run])
+    return write_retention(folder, found)
+
+
+def measure_rerank(folder: Path, dataset: PreparedDataset, plan: RerankPlan) -> Path:
+    """Choose weights on val, rerank the test candidates, score them, and score the oracle apart, labelled as one.
+
+    Raises:
+        DataError: the run kept no candidates.
+        MissingAssetError: SPIDEr is asked for and SPICE cannot be had.
+    """
+    predictions = folder / "predictions"
+    val = Predictions.read(predictions / "val.json")
+    weights = tune_rerank(val, dataset.references(val.split), plan.metric)
+    weights.write(folder / "rerank_weights.json")
+    before = Predictions.read(predictions / "audio.json")
+    after = rerank(before, weights.weights)
+    after.write(predictions / f"{RERANKED}.json")
+    references, events = dataset.references(before.split), dataset.events(before.split)
+    _score(folder / "scores" / f"{RERANKED}.json", after, references, events, (plan.metric,))
+    _score(folder / "scores" / "oracle.json", before, references, None, (ORACLE[plan.metric],))
+    return folder / "rerank_weights.json"
+
+
+def _score(
+    path: Path, predictions: Predictions, references: References, events: SceneEvents | None, metrics: tuple[str, ...]
+) -> None:
+    more = EVENT_METRICS if events is not None else ()
+    names = dict.fromkeys(("cider_d", *metrics, *more) if "max" not in metrics[0] else metrics)
+    score(predictions, references, metrics=tuple(names), events=events, allow_missing=True).write(path)

@@ -1,0 +1,217 @@
+"""Carrying out one run of a study: training from its parent, its measures, and keeping its results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fusion_core.errors import FusionError, GateFailedError, MissingAssetError
+from fusion_core.files import write_atomic
+from fusion_encoders.registry import load_encoder
+from fusion_eval.schemas import Predictions, RunCard
+from fusion_eval.schemas.study import Measure
+
+from fusion_train.datasets.base import PreparedDataset
+from fusion_train.datasets.registry import dataset_names, parse_options, prepare_dataset
+from fusion_train.experiment import Experiment, Request
+from fusion_train.run_flops import run_flops
+from fusion_train.sanity import check_sanity, failed, plan_for
+from fusion_train.stopping import Interrupted
+from fusion_train.study.config import Study
+from fusion_train.study.kept import KeptResults
+from fusion_train.study.measures import measure_rerank, measure_retention
+from fusion_train.study.plan import VIDEO_MODALITIES, Plan, PlannedRun
+from fusion_train.study.workspace import RUN_CARD, Failure, Workspace
+
+Announce = Callable[[str], None]
+SANITY_FILE = "sanity.json"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a run is carried out.
+
+    Attributes:
+        plan: the whole plan.
+        work: the working folder.
+        kept: the kept results.
+        announce: called with a sentence at each stage.
+    """
+
+    plan: Plan
+    work: Workspace
+    kept: KeptResults
+    announce: Announce
+
+    @property
+    def study(self) -> Study:
+        """The study's configuration."""
+        return self.plan.study
+
+    def folder(self, run: PlannedRun) -> Path:
+        """Return a run's directory."""
+        return self.work.folder(self.plan, run)
+
+
+def carry_out(bench: Bench, run: PlannedRun) -> None:
+    """Do what is missing of a run: train it where its directory is unfinished, measure, keep.
+
+    Raises:
+        Interrupted: it was asked to stop; its state is saved.
+        FusionError: it cannot be done.
+    """
+    torch.set_num_threads(bench.study.threads)
+    folder = bench.folder(run)
+    if not (folder / (SANITY_FILE if run.stage == "sanity" else RUN_CARD)).is_file():
+        TRAINERS[run.stage](bench, run)
+    if bench.study.flops and run.stage != "sanity":
+        _count_flops(folder / RUN_CARD, run)
+    kept = bench.kept.find(run)
+    same = kept is not None and _same_weights(folder, bench.kept.folder(run.name))
+    done = dict(kept.measures) if kept is not None and same else {}
+    if not same:
+        _keep(bench, run, done)
+    for name, identity in run.measures.items():
+        if name not in done or done[name].identity != identity:
+            _measure(bench, run, name, done)
+
+
+def _count_flops(path: Path, run: PlannedRun) -> None:
+    """Write into a run card what a clip costs in FLOPs; where the backbone has no outline, the card stays as it is."""
+    card = RunCard.read(path)
+    if card.cost.flops is not None:
+        return
+    try:
+        counted = run_flops(run.system, run.settings, load_encoder(run.settings.encoder).width)
+    except FusionError:
+        return
+    flops = {stage: float(count) for stage, count in counted.items()}
+    card.model_copy(update={"cost": card.cost.model_copy(update={"flops": flops})}).write(path)
+
+
+def _measure(bench: Bench, run: PlannedRun, name: str, done: dict[str, Measure]) -> None:
+    """Measure one thing; where that fails the run stays done, and the measure is named with its reason."""
+    key = f"{run.name}:{name}"
+    bench.announce(f"{run.name}: {name}")
+    bench.work.clear(key)
+    try:
+        MEASURES[name](bench, run)
+    except Interrupted:
+        raise
+    except MissingAssetError as reason:
+        bench.work.fail(key, Failure(status="missing", reason=str(reason)))
+    except (FusionError, OSError) as reason:
+        bench.work.fail(key, Failure(reason=str(reason), log=str(bench.work.log(run))))
+    else:
+        done[name] = Measure(status="done", identity=run.measures[name])
+        _keep(bench, run, done)
+
+
+def _keep(bench: Bench, run: PlannedRun, measures: dict[str, Measure]) -> None:
+    folder = bench.folder(run)
+    bench.kept.keep(run, folder, measures)
+    if run.stage == "sanity":
+        return
+    dataset = _dataset(run)
+    splits = {Predictions.read(path).split for path in (folder / "predictions").glob("*.json")}
+    for split in sorted(splits):
+        references, events = dataset.references(split), dataset.events(split)
+        bench.kept.keep_references("references", references.sha256(), references.canonical_bytes())
+        if events is not None:
+            bench.kept.keep_references("events", events.sha256(), events.canonical_bytes())
+
+
+def _same_weights(folder: Path, kept: Path) -> bool:
+    """Say whether what is kept came from the weights in a run directory."""
+    if not (folder / RUN_CARD).is_file():
+        return (folder / SANITY_FILE).is_file()
+    return RunCard.read(folder / RUN_CARD).adapter_sha256 == RunCard.read(kept / RUN_CARD).adapter_sha256
+
+
+def _dataset(run: PlannedRun) -> PreparedDataset:
+    return prepare_dataset(run.dataset, parse_options(run.dataset, run.settings.dataset))
+
+
+def _train(bench: Bench, run: PlannedRun) -> None:
+    """Train by cross-entropy, or go on with what lies in the directory."""
+    folder = bench.folder(run)
+    _experiment(bench, run, folder, resume=(folder / "settings.json").is_file())
+
+
+def _train_further(bench: Bench, run: PlannedRun) -> None:
+    """Train self-critically from the best weights of the parent, inside its directory."""
+    _experiment(bench, run, bench.folder(run).parent, resume=True)
+
+
+def _experiment(bench: Bench, run: PlannedRun, folder: Path, resume: bool) -> None:
+    command = ("fusion", "study", "run", bench.study.name, "--only", run.name)
+    request = Request(run.dataset, run.system, run.settings, folder, None, resume, command)
+    Experiment(request, bench.announce).run()
+
+
+def _check(bench: Bench, run: PlannedRun) -> None:
+    """Phase 0: keep the checks, and fail where one does.
+
+    Raises:
+        GateFailedError: a check failed.
+    """
+    begun = time.perf_counter()
+    checks = check_sanity(run.system, run.settings, plan_for(run.settings), bench.announce)
+    content = {
+        "system": run.system,
+        "passed": not failed(checks),
+        "seconds": round(time.perf_counter() - begun, 1),
+        "checks": [vars(check) for check in checks],
+    }
+    name = SANITY_FILE if not failed(checks) else f"failed-{SANITY_FILE}"
+    write_atomic(bench.folder(run) / name, json.dumps(content, ensure_ascii=False, indent=1).encode())
+    if failed(checks):
+        names = "; ".join(check.name for check in failed(checks))
+        raise GateFailedError(f"{len(failed(checks))} of {len(checks)} sanity checks failed ({names}).")
+
+
+def _watch(bench: Bench, run: PlannedRun) -> None:
+    """Train the second modality from the parent's weights, through the command line that others use too.
+
+    Raises:
+        MissingAssetError: the dataset is not known here.
+        FusionError: the command failed; its words are in the run's log.
+    """
+    if run.dataset not in dataset_names():
+        raise MissingAssetError(f"The dataset {run.dataset} is not known here; it comes with the video modality.")
+    folder, parent = bench.folder(run), bench.folder(bench.plan.runs[str(run.parent)])
+    options = ["--system", run.system, "--modalities", VIDEO_MODALITIES, "--init", str(parent), "--out", str(folder)]
+    options += ["--profile", run.profile, "--seed", str(run.seed)]
+    options += [f"--set={key}={json.dumps(value)}" for key, value in run.changes.items()]
+    options += ["--resume"] if (folder / "settings.json").is_file() else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(bench.study.threads)}
+    command = [sys.executable, "-m", "fusion_cli", "train", run.dataset, *options]
+    code = subprocess.run(command, env=environment, check=False).returncode
+    if code == Interrupted.exit_code:
+        raise Interrupted(f"{run.name} was stopped; its state is saved.")
+    if code:
+        raise FusionError(f"fusion train {run.dataset} ended with code {code}; {bench.work.log(run)} says why.")
+
+
+def _retention(bench: Bench, run: PlannedRun) -> None:
+    measure_retention(bench.folder(run), bench.study.retention)
+
+
+def _rerank(bench: Bench, run: PlannedRun) -> None:
+    measure_rerank(bench.folder(run), _dataset(run), bench.study.rerank)
+
+
+TRAINERS: dict[str, Callable[[Bench, PlannedRun], None]] = {
+    "xe": _train,
+    "scst": _train_further,
+    "sanity": _check,
+    "video": _watch,
+}
+MEASURES: dict[str, Callable[[Bench, PlannedRun], None]] = {"retention": _retention, "rerank": _rerank}
