@@ -75,7 +75,12 @@ def test_sides_about_different_clips_are_refused():
 
 def test_a_value_that_is_no_sum_is_left_out():
     """The vocabulary is a count over the whole corpus: no clip has a share of it."""
-    assert summed_values([score(said(1), REFERENCES, METRICS)], NAMES).names == ("cider_d", "bleu_1", "bleu_4", "rouge_l")
+    assert summed_values([score(said(1), REFERENCES, METRICS)], NAMES).names == (
+        "cider_d",
+        "bleu_1",
+        "bleu_4",
+        "rouge_l",
+    )
 
 
 def test_a_file_whose_sums_contradict_it_is_not_resampled():

@@ -1,7 +1,7 @@
 """Values, intervals and paired differences of groups of runs, kept by the hash of what they come from.
 
-Ten thousand resamples of every system take seconds, so what was resampled once is kept in the user's cache: the key is the SHA-256 of
-the scores files, the metrics, the resampling and the versions that decide its numbers.
+Ten thousand resamples of every system take seconds, so what was resampled once is kept in the user's cache: the key is the
+SHA-256 of the scores files, the metrics, the resampling and the versions that decide its numbers.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Measuring:
     def __init__(self, resamples: int = RESAMPLES, seed: int = 0, cache: Path | None = None) -> None:
         self.resamples, self.seed = resamples, seed
         self.cache = cache or cache_dir() / "report"
+        self._digests: dict[int, tuple[Scores, str]] = {}
 
     def values(self, files: Sequence[Scores], names: Sequence[str]) -> dict[str, SystemValue]:
         """Return the values of one system, its files one a seed.
@@ -81,8 +82,8 @@ class Measuring:
         content = json.dumps(
             [
                 kind,
-                [one.sha256() for one in a],
-                [one.sha256() for one in b],
+                [self._digest(one) for one in a],
+                [self._digest(one) for one in b],
                 list(names),
                 [self.resamples, self.seed, version("fusion-eval"), version("numpy")],
             ]
@@ -94,6 +95,12 @@ class Measuring:
             found = compute()
             found.write(path)
             return found
+
+    def _digest(self, scores: Scores) -> str:
+        """Return the hash of a file, computed once while it is held."""
+        if id(scores) not in self._digests:
+            self._digests[id(scores)] = scores, scores.sha256()
+        return self._digests[id(scores)][1]
 
 
 def scores_of(group: Group, condition: str = "audio") -> list[tuple[Run, Scores]]:

@@ -93,6 +93,6 @@ def _absent(files: Sequence[Scores], metrics: Sequence[str]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for name in WANTED:
         if name not in metrics:
-            given = next((one.unavailable[name] for one in files if name in one.unavailable), "it was not asked for.")
+            given = next((one.unavailable[name] for one in files if name in one.unavailable), "not asked for.")
             reasons.setdefault(given.rstrip("."), []).append(label_of(name))
     return [f"Not reported: {', '.join(names)} ({reason})." for reason, names in reasons.items()]

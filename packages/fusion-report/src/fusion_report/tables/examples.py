@@ -30,8 +30,8 @@ def example_table(study: Study) -> Table:
         key="examples",
         title="Captions",
         caption=(
-            f"{len(dict.fromkeys(chosen))} clips of {study.dataset}, evenly over the additive system's {label_of(study.score)} from the worst"
-            " to the best; captions of the first seed, not picked by hand.",
+            f"{len(dict.fromkeys(chosen))} clips of {study.dataset}, evenly over the additive system's {label_of(study.score)}"
+            " from the worst to the best; captions of the first seed, not picked by hand.",
         ),
         columns=(
             Column(key="system", title="System", numeric=False),

@@ -112,7 +112,7 @@ def _ratio(card: RunCard) -> float | None:
 
 
 def _controls(study: Study, dataset: str, metrics: Sequence[str]) -> list[Row]:
-    """Return what no hearing, or simple hearing, reaches: the additive system's run without or with wrong audio, and baselines."""
+    """Return what no hearing, or simple hearing, reaches: the additive run with wrong or no audio, and two baselines."""
     reference = study.reference("xe", dataset)
     rows: list[Row] = []
     if reference is None:

@@ -1,7 +1,7 @@
 """What training further by the metric does to the captions: scores beside length, vocabulary, repetition and diversity.
 
-A reward can harm captions while it raises their scores, so no row of self-critical training stands without these. Where a scores file
-lacks them they are computed from the predictions.
+A reward can harm captions while it raises their scores, so no row of self-critical training stands without these. Where a
+scores file lacks them they are computed from the predictions.
 """
 
 from __future__ import annotations

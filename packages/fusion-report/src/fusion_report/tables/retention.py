@@ -15,6 +15,7 @@ from fusion_report.table import Cell, Column, Row, Table, empty, number, words
 
 POINTS = 100  # a share of 1 is 100 points
 STAGES = ("xe", "scst")
+_IDENTICAL = "Every logit is the same to the bit, so there is nothing to bound."
 _TITLES = {"xe": "XE", "scst": "SCST"}
 _AFTER = (
     ("after", "after {}"),
@@ -131,7 +132,9 @@ def _after(group: Group | None, pairs: Sequence[tuple[Run, Retention]], conditio
             stdev=stdev(deltas) if len(deltas) > 1 else None,
             reason=lacking or None,
         ),
-        number(min(change.bound for _, change, _ in found) * POINTS, places, digits=2, signed=True),
+        empty(_IDENTICAL)
+        if set(verdicts) == {"identical"}
+        else number(min(change.bound for _, change, _ in found) * POINTS, places, digits=2, signed=True),
         Cell(text=f"{lost} / {gained}", sources=places),
         Cell(text=worst, sources=places),
     ]
@@ -159,7 +162,7 @@ def _caption(files: Sequence[Retention]) -> tuple[str, ...]:
         f"The bound is the lower end of the one-sided 95% interval of Δ of the worst seed; kept means that it is at least"
         f" −{abs(margin):g} points. Lost and gained questions are summed over the seeds.",
         *(
-            f"{name.replace('_', ' ').capitalize()}: {text}"
+            f"{name.replace('_', ' ').capitalize()}: {text}."
             for name, text in methods.items()
             if name in ("bound", "verdict")
         ),
