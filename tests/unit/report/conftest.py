@@ -161,6 +161,9 @@ class StudyWriter:
     def write(self) -> Path:
         for run in self.runs:
             self._run(run)
+        for world in self.worlds.values():
+            world.references.write(self.root / "references" / f"{world.references.sha256()}.json")
+            world.events.write(self.root / "events" / f"{world.events.sha256()}.json")
         entries = [self._entry(run) for run in self.runs]
         missing = {
             "name": f"hybrid-s{self.seeds[0]}",

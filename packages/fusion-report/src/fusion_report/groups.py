@@ -14,9 +14,9 @@ SYSTEMS = (REFERENCE, "cross-attention", "concat", "partial-unfreeze", "data-onl
 STAGES = {"xe": "XE", "scst": "+ SCST", "video": "video", "sanity": "sanity"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
-    """Runs of one system, stage, variant and dataset, by seed."""
+    """Runs of one system, stage, variant and dataset, by seed; a group is equal to itself alone."""
 
     system: str
     stage: str

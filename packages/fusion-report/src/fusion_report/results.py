@@ -1,6 +1,7 @@
 """A study's results folder: its card, and of each run what it left, read when it is asked for.
 
     results/<study>/study_card.json
+    results/<study>/references/<sha256>.json, events/<sha256>.json
     results/<study>/runs/<run>/{run_card,settings,subsets,retention,rerank_weights}.json, log.jsonl, stability.jsonl,
                                predictions/<condition>.json, scores/<condition>.json
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fusion_eval.errors import ConfigError, DataError
-from fusion_eval.schemas import Predictions, RunCard, Schema, Scores
+from fusion_eval.schemas import Predictions, References, RunCard, SceneEvents, Schema, Scores
 from fusion_eval.schemas.retention import Retention
 from fusion_eval.schemas.study import StudyCard, StudyRun
 
@@ -152,6 +153,30 @@ class Results:
     def runs(self) -> tuple[Run, ...]:
         """The runs as the card lists them."""
         return tuple(Run(entry, self.root / "runs" / entry.name, self.root) for entry in self.card.runs)
+
+    def references(self, digest: str) -> References:
+        """Return the references that scores name by their hash.
+
+        Raises:
+            DataError: they are not kept.
+        """
+        return self._kept(References, "references", digest)
+
+    def events(self, digest: str | None) -> SceneEvents:
+        """Return the event graphs that scores name by their hash.
+
+        Raises:
+            DataError: they are not kept, or the clips have none.
+        """
+        if digest is None:
+            raise DataError("The clips have no event graphs, so what sounds in them is not known.")
+        return self._kept(SceneEvents, "events", digest)
+
+    def _kept(self, model: type[AnySchema], kind: str, digest: str) -> AnySchema:
+        place = f"{kind}/{digest}.json"
+        if not (self.root / place).is_file():
+            raise DataError(f"{place} is absent; the results do not keep the {kind}.")
+        return model.read(self.root / place)
 
     def files(self) -> list[Path]:
         """Return every file of the study, in the order of their names."""
