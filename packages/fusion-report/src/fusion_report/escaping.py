@@ -13,6 +13,7 @@ LONGEST = 240  # characters of one text in a table
 _FIRST_STRONG_ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
+_LONG_WORD, _PART = 28, 8  # characters of a word that LaTeX cannot break itself, and of its parts
 _CENTRAL_EUROPE = "ĂăĄąĆćČčĎďĐđĘęĚěĞğĹĺĽľŁłŃńŇňŐőŔŕŘřŚśŞşŠšŢţŤťŮůŰűŸŹźŻżŽž"
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$#])")
@@ -100,7 +101,13 @@ def markdown_comment(text: str) -> str:
 
 def latex(text: str) -> str:
     """Return a text for LaTeX; a character that pdflatex's own fonts lack is named by its code."""
-    return "".join(_latex(character) for character in _visible(text))
+    return " ".join(_breakable(word) for word in _visible(text).split(" "))
+
+
+def _breakable(word: str) -> str:
+    """Return a word for LaTeX; one that is longer than any line, such as a hash, may be broken."""
+    parts = [word[start : start + _PART] for start in range(0, len(word), _PART)] if len(word) > _LONG_WORD else [word]
+    return r"\allowbreak{}".join("".join(_latex(character) for character in part) for part in parts)
 
 
 def _latex(character: str) -> str:

@@ -1,6 +1,7 @@
-"""Whether the text of a figure can be read: nothing cut, nothing over something else, nothing too small in print.
+"""Whether the text of a figure can be read: nothing cut, crowded, over something else or too small in print.
 
-The SVG says where each text stands; how wide it is is measured by drawing it, once for all texts, with the fonts that the figure is
+The SVG says where each text stands; how wide it is is measured by drawing it, once for all texts, with the fonts that the
+figure is
 drawn with. Needs the extra ``check`` (pillow, which reads the measured picture).
 """
 
@@ -25,6 +26,8 @@ _SCALE = 2  # of the measured picture
 _LEFT, _BASE, _ROW = 20.0, 1.4, 2.0  # where a text is drawn to be measured: x in px, y and height in font sizes
 _TOUCH = 0.75  # px that two boxes may share, or a box may stand out: the rounding of what is measured
 _CUT = "…"
+_STYLE = (("font-family", "sans-serif"), ("font-weight", "normal"), ("font-style", "normal"))
+_APART = 0.5  # of the font's size: neighbours in a line that stand closer read as one
 _INK = 250  # grey below which a pixel is ink
 
 Matrix = NDArray[np.float64]
@@ -58,6 +61,13 @@ class Box:
     top: float
     right: float
     bottom: float
+
+    def crowds(self, other: Box, gap: float) -> bool:
+        """Say whether two texts in one line stand so close that they read as one."""
+        high = min(self.bottom, other.bottom) - max(self.top, other.top)
+        between = max(self.left, other.left) - min(self.right, other.right)
+        lines = min(self.bottom - self.top, other.bottom - other.top)
+        return -_TOUCH <= between < gap and high > lines / 2
 
     def overlaps(self, other: Box) -> bool:
         """Say whether two texts stand over each other; the same text drawn twice at one place does not count."""
@@ -93,6 +103,9 @@ def problems(svg: str, widest: float | None = None) -> list[str]:
         if min(box.left, box.top) < -_TOUCH or box.right > width + _TOUCH or box.bottom > height + _TOUCH
     ]
     found += [f"'{a.words}' and '{b.words}' stand over each other." for a, b in combinations(boxes, 2) if a.overlaps(b)]
+    gap = _APART * min((text.size for text in texts), default=0.0)
+    found += [f"'{a.words}' and '{b.words}' stand too close." for a, b in combinations(boxes, 2) if a.crowds(b, gap)]
+    found += [f"'{box.words}' cannot be drawn." for box in boxes if box.right <= box.left]
     if widest is not None and width > widest:
         found.append(f"The figure is {width:.0f} px wide, more than {widest:.0f}.")
     return found
@@ -121,7 +134,7 @@ def _texts(element: ET.Element, matrix: Matrix) -> Iterator[Text]:
         for child in element:
             yield from _texts(child, own)
         return
-    style = tuple((name, value) for name in ("font-family", "font-weight", "font-style") if (value := element.get(name)))
+    style = tuple((name, element.get(name, default)) for name, default in _STYLE)
     size = float(re.sub("[^0-9.]", "", element.get("font-size", "11")) or 11)
     for words, shift in _lines(element):
         if words.strip():

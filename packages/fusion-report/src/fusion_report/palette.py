@@ -4,7 +4,8 @@
   TVCG 2009, the matrices of severity 1.0, which act on linear RGB.
 - Distance: ΔE of CIE 1976 in L*a*b* of the D65 white point; 2.3 is just noticeable, 10 is plain at a glance.
 
-The colours are those of Okabe and Ito, "Color Universal Design", 2008, the yellow left out, which is too light for lines on white.
+The colours are those of Okabe and Ito, "Color Universal Design", 2008, the yellow left out, which is too light for lines on
+white.
 Figures add a second sign (shape, dash or place), so that nothing hangs on colour alone.
 
 Legend: N colours, 3 channels.

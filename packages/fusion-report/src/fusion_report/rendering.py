@@ -12,6 +12,7 @@ from fusion_report.table import Cell, Column, Table
 Renderer = Callable[[Table], str]
 _DASH = "—"
 _SMALLEST_P = 1e-4
+_LONG_TITLE = 12
 
 
 def spread_of(cell: Cell) -> str:
@@ -81,7 +82,7 @@ def render_latex(table: Table) -> str:
         r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{@{{}}{shape}@{{}}}}",
         r"\toprule",
-        " & ".join(escaping.latex(column.title) for column in table.columns) + r" \\",
+        " & ".join(_latex_title(column) for column in table.columns) + r" \\",
         r"\midrule",
     ]
     for place, row in enumerate(table.rows):
@@ -98,16 +99,28 @@ def render_latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
+def _latex_title(column: Column) -> str:
+    """Return a column's title, a long one on two lines."""
+    words = column.title.split(" ")
+    if len(column.title) <= _LONG_TITLE or len(words) == 1:
+        return escaping.latex(column.title)
+    lengths = [len(" ".join(words[:place])) for place in range(1, len(words))]
+    half = min(range(len(lengths)), key=lambda place: abs(lengths[place] - len(column.title) / 2)) + 1
+    first, second = (escaping.latex(" ".join(part)) for part in (words[:half], words[half:]))
+    return rf"\shortstack[{'r' if column.numeric else 'l'}]{{{first}\\{second}}}"
+
+
 def _latex_cell(cell: Cell, notes: Mapping[str, str]) -> str:
     mark = rf"\textsuperscript{{{notes[cell.reason]}}}" if cell.reason else ""
     if cell.text is not None or cell.is_empty:
         return escaping.latex(plain(cell)) + mark
     deviation = rf"\,{{\scriptsize$\pm$\,{cell.stdev:.{cell.digits}f}}}" if cell.stdev is not None else ""
     first = f"{_minus(cell.number())}{deviation}{mark}"
-    second = " ".join(part for part in (spread_of(cell), p_of(cell)) if part)
-    if not second:
+    below = [_minus(part).replace("<", "$<$") for part in (spread_of(cell), p_of(cell)) if part]
+    if not below:
         return first
-    return rf"\shortstack[r]{{{first}\\{{\scriptsize {_minus(second).replace('<', '$<$')}}}}}"
+    lines = r"\\".join([first, *(rf"{{\scriptsize {part}}}" for part in below)])
+    return rf"\shortstack[r]{{{lines}}}"
 
 
 def _minus(numbers: str) -> str:

@@ -41,7 +41,8 @@ def architecture(study: Study) -> Figure:
         title=TITLE,
         caption=(
             f"{TITLE}. Grey is frozen, blue is trained: {card.parameters.total:,} parameters. At the entrance of block"
-            f" {' and '.join(map(str, sites))} of {depth} a gated unit direction is added to the residual stream of {card.backbone.name},"
+            f" {' and '.join(map(str, sites))} of {depth} a gated unit direction is added to the residual stream"
+            f" of {card.backbone.name},"
             " in proportion to its size ρ. Without audio nothing is added.",
         ),
         chart=finished(altair.layer(*layers).properties(width=COLUMN - 12, height=_HEIGHT)),
@@ -62,7 +63,7 @@ def _scales() -> tuple[Any, Any]:
 
 def _boxes(card: RunCard, depth: int, sites: Sequence[int]) -> Any:
     left, right = _LEFT, _RIGHT
-    rows = [
+    rows: list[tuple[float, float, float, float, str, str]] = [
         (*left, 4, 34, "#ffffff", RULE),
         (*left, 54, 96, _FROZEN, RULE),
         (*left, 116, 158, _TRAINED, RULE),
@@ -94,7 +95,7 @@ def _texts(card: RunCard, depth: int, sites: Sequence[int]) -> Any:
     left, right = sum(_LEFT) / 2, sum(_RIGHT) / 2
     encoder = card.encoder.name if card.encoder is not None else "no encoder"
     tokens, width = card.system.tokens, card.system.projector_width
-    rows = [
+    rows: list[tuple[float, float, str]] = [
         (left, 19, "audio clip"),
         (left, 81, encoder),
         (left, 68, "frozen encoder"),
@@ -122,17 +123,22 @@ def _texts(card: RunCard, depth: int, sites: Sequence[int]) -> Any:
 def _arrows(depth: int, sites: Sequence[int]) -> list[Any]:
     """Return the ways: up the column of hearing, up the language model, and from the gates to the sites."""
     left, right = sum(_LEFT) / 2, sum(_RIGHT) / 2
-    rows = [(left, 34, left, 51), (left, 96, left, 113), (left, 158, left, 175), (right, 34, right, _BLOCKS[0] - 3)]
+    rows: list[tuple[float, float, float, float]] = [
+        (left, 34, left, 51),
+        (left, 96, left, 113),
+        (left, 158, left, 175),
+        (right, 34, right, _BLOCKS[0] - 3),
+    ]
     rows.append((right, _BLOCKS[1], right, 241))
     trunk = _LEFT[1] + 12
-    lines = [(_LEFT[1], 193, trunk, 193)]
+    lines: list[tuple[float, float, float, float]] = [(_LEFT[1], 193, trunk, 193)]
     heights = [_block(site, depth)[0] + 1 for site in sites]
     lines.append((trunk, min([*heights, 193.0]), trunk, max([*heights, 193.0])))
     rows += [(trunk, height, _RIGHT[0] - 3, height) for height in heights]
     x, y = _scales()
     names = ["x", "y", "x2", "y2"]
 
-    def rules(data: list[tuple[float, ...]]) -> Any:
+    def rules(data: list[tuple[float, float, float, float]]) -> Any:
         return (
             altair.Chart(polars.DataFrame(data, names, orient="row"))
             .mark_rule(color=BLUE, strokeWidth=1.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -60,7 +61,7 @@ def _lengths(study: Study, group: Group, scores: Scores) -> Parts:
     words = {item.id: fmean(len(text.split()) for text in item.references) for item in references.items}
     edges = [float(edge) for edge in np.quantile(list(words.values()), np.linspace(0, 1, _BANDS + 1))]
     parts: Parts = {}
-    for low, high in dict.fromkeys(zip(edges, edges[1:], strict=False)):
+    for low, high in dict.fromkeys(pairwise(edges)):
         inside = [clip for clip, count in words.items() if low <= count < high or (count == high == edges[-1])]
         parts[f"{low:.1f}–{high:.1f}" if low < high else f"{low:.1f}"] = inside
     return parts
@@ -93,7 +94,8 @@ def _breakdown(study: Study, key: str, title: str, axis: str, split: Any, metric
         key=key,
         title=title,
         caption=(
-            f"{label_of(metric)} on {study.dataset} test, {title[0].lower()}{title[1:]}: mean over seeds and clips with the 95% interval of"
+            f"{label_of(metric)} on {study.dataset} test, {title[0].lower()}{title[1:]}: mean over seeds and"
+            " clips with the 95% interval of"
             f" the bootstrap over the clips of the part (their number in brackets; parts of fewer than {FEWEST} are left out).",
         ),
         chart=finished(chart),

@@ -56,8 +56,10 @@ def bootstrap_differences(study: Study) -> Figure:
         key=KEY,
         title=TITLE,
         caption=(
-            f"Paired differences on {study.dataset} test, additive less the named system after the same training, with 95% intervals of"
-            f" the bootstrap over clips ({study.measuring.resamples:,} resamples, seeds averaged). Right of the dashed line additive is better.",
+            f"Paired differences on {study.dataset} test, additive less the named system after the same training,"
+            " with 95% intervals of"
+            f" the bootstrap over clips ({study.measuring.resamples:,} resamples, seeds averaged). Right of the"
+            " dashed line additive is better.",
         ),
         chart=finished(altair.hconcat(*panels, spacing=14)),
         colours=tuple(dict.fromkeys(colour_of(str(row["system"])) for row in rows)),

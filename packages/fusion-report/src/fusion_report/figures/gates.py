@@ -39,7 +39,8 @@ def gates(study: Study) -> Figure:
         key=KEY,
         title=TITLE,
         caption=(
-            "|α| of each site over optimiser steps, for each choice of sites; mean over seeds with ± standard deviation. α is the size"
+            "|α| of each site over optimiser steps, for each choice of sites; mean over seeds with ± standard"
+            " deviation. α is the size"
             " of what is added relative to the residual stream.",
         ),
         chart=finished(altair.hconcat(*charts, spacing=12).resolve_scale(color="shared", strokeDash="shared")),

@@ -107,7 +107,8 @@ def pareto(study: Study) -> Figure:
         key=KEY,
         title=TITLE,
         caption=(
-            f"{score} on {study.dataset} against trainable parameters; bars are 95% intervals of the bootstrap over clips of the mean"
+            f"{score} on {study.dataset} against trainable parameters; bars are 95% intervals of the bootstrap"
+            " over clips of the mean"
             f" over seeds. Circles: cross-entropy{'; diamonds: self-critical training' if '+ SCST' in kinds else ''}"
             f"{'; triangles: fewer tokens or a narrower projector' if 'ablation' in kinds else ''}.",
             f"The line is the Pareto front. Points whose sizes are within {_NEAR - 1:.0%} are set apart sideways.",

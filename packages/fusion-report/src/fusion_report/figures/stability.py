@@ -41,8 +41,10 @@ def stability(study: Study) -> Figure:
         key=KEY,
         title=TITLE,
         caption=(
-            "What is heard against the change of accuracy on the retention probe, in points, with a clip bound that has nothing to do"
-            " with the questions. Each line follows one system's checkpoints on val, mean over seeds; ends on test, bars: 95% interval"
+            "What is heard against the change of accuracy on the retention probe, in points, with a clip bound"
+            " that has nothing to do"
+            " with the questions. Each line follows one system's checkpoints on val, mean over seeds; ends on"
+            " test, bars: 95% interval"
             f" over clips, and ± 1.96 standard errors of Δ. Dashed: {MARGIN:+.1f} points, the largest loss that counts as none.",
         ),
         chart=finished(altair.vconcat(*panels, spacing=14).resolve_scale(color="shared", shape="shared")),
@@ -107,7 +109,7 @@ def _ends(study: Study, groups: Sequence[Group]) -> tuple[list[dict[str, Any]], 
         cell = value_cells(study.measuring, group, [study.score])[study.score]
         if condition is None or cell.value is None:
             continue
-        found = changes(pairs, condition)  # type: ignore[arg-type] # one of the schema's conditions
+        found = changes(pairs, condition)
         if not found:
             continue
         delta = fmean(change.delta for _, change, _ in found) * POINTS

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def specification(chart: Any) -> str:
 
 def digest(chart: Any) -> str:
     """Return the SHA-256 of what decides a chart's pictures: its content and the converter."""
-    return hashlib.sha256(f"{vl_convert.__version__}\n{specification(chart)}".encode()).hexdigest()
+    return hashlib.sha256(f"{version('vl-convert-python')}\n{specification(chart)}".encode()).hexdigest()
 
 
 def render(chart: Any, format_name: str) -> bytes:

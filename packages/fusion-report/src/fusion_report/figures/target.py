@@ -39,7 +39,8 @@ def target_figure(study: Study) -> Figure:
         key=KEY,
         title=TITLE,
         caption=(
-            f"Hours of training until val {label_of(METRIC)} reached {target[0]:.3f} ({target[1]}), a point a seed, evaluations included."
+            f"Hours of training until val {label_of(METRIC)} reached {target[0]:.3f} ({target[1]}), a point a"
+            " seed, evaluations included."
             " Arrows: the run ended before, so the time is longer than shown.",
         ),
         chart=finished(_chart(rows)),

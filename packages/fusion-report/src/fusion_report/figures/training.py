@@ -47,7 +47,8 @@ def training(study: Study) -> Figure:
         key=KEY,
         title=TITLE,
         caption=(
-            "Score on val (CIDEr-D, greedy) and loss of training against optimiser steps; mean over seeds with ± standard deviation."
+            "Score on val (CIDEr-D, greedy) and loss of training against optimiser steps; mean over seeds with ±"
+            " standard deviation."
             " Losses of systems with different objectives do not compare.",
         ),
         chart=finished(altair.vconcat(*panels, spacing=10).resolve_scale(color="shared", strokeDash="shared")),

@@ -18,7 +18,10 @@ HOW = (
 PAIRED = (
     "Differences are paired by clip and seed, with the same interval and its two-sided p, not corrected for many tests."
 )
-_TEMPLATES = "Captions of scenes are templates, not people's words: numbers compare systems with each other and with nothing else."
+_TEMPLATES = (
+    "Captions of scenes are templates, not people's words: numbers compare systems with each other and with"
+    " nothing else."
+)
 
 
 def scored(study: Study, groups: Sequence[Group], metrics: Sequence[str]) -> tuple[str, ...]:
