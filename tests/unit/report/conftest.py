@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -425,6 +425,12 @@ def study(whole_results: Path, measuring: Measuring) -> Study:
 def own_results(whole_results: Path, tmp_path: Path) -> Path:
     """A copy of the results that a test may damage."""
     return Path(shutil.copytree(whole_results, tmp_path / "small"))
+
+
+@pytest.fixture
+def open_study_at(measuring: Measuring) -> Callable[[Path], Study]:
+    """Opens a results folder."""
+    return lambda folder: open_small(folder, measuring)
 
 
 def open_small(folder: Path, measuring: Measuring) -> Study:

@@ -54,20 +54,21 @@ class Text:
 
 @dataclass(frozen=True)
 class Box:
-    """The box of a text on the canvas, in px."""
+    """The box of a text on the canvas, in px; ``turned`` says whether it is not written from left to right."""
 
     words: str
     left: float
     top: float
     right: float
     bottom: float
+    turned: bool = False
 
     def crowds(self, other: Box, gap: float) -> bool:
         """Say whether two texts in one line stand so close that they read as one."""
         high = min(self.bottom, other.bottom) - max(self.top, other.top)
         between = max(self.left, other.left) - min(self.right, other.right)
         lines = min(self.bottom - self.top, other.bottom - other.top)
-        return -_TOUCH <= between < gap and high > lines / 2
+        return not (self.turned or other.turned) and -_TOUCH <= between < gap and high > lines / 2
 
     def overlaps(self, other: Box) -> bool:
         """Say whether two texts stand over each other; the same text drawn twice at one place does not count."""
@@ -179,7 +180,8 @@ def _boxes(texts: Sequence[Text]) -> list[Box]:
         matrix = np.array(text.matrix)
         corners = np.array([[x - shift, y, 1.0] for x in (left, right) for y in (top, bottom)]) @ matrix.T
         low, high = corners.min(axis=0), corners.max(axis=0)
-        boxes.append(Box(text.words, float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+        turned = abs(text.matrix[1][0]) > abs(text.matrix[0][0])
+        boxes.append(Box(text.words, float(low[0]), float(low[1]), float(high[0]), float(high[1]), turned))
     return boxes
 
 

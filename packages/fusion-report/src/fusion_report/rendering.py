@@ -90,7 +90,7 @@ def render_latex(table: Table) -> str:
             rule = [r"\midrule"] if place else []
             heading = rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{\emph{{{escaping.latex(row.section)}}}}} \\"
             lines += [*rule, heading]
-        lines.append(" & ".join(_latex_cell(cell, notes) for cell in row.cells) + r" \\")
+        lines.append(" & ".join(_latex_cell(cell, notes) for cell in row.cells) + r" \\[2pt]")
         lines += _latex_sources(table, row.cells)
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if notes:
@@ -120,7 +120,7 @@ def _latex_cell(cell: Cell, notes: Mapping[str, str]) -> str:
     if not below:
         return first
     lines = r"\\".join([first, *(rf"{{\scriptsize {part}}}" for part in below)])
-    return rf"\shortstack[r]{{{lines}}}"
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{lines}\end{{tabular}}"
 
 
 def _minus(numbers: str) -> str:

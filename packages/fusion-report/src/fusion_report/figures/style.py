@@ -107,7 +107,7 @@ def finished(chart: Any) -> Any:
             labelFontSize=LABEL,
             titleFontSize=LABEL,
             titleFontWeight="normal",
-            titlePadding=5,
+            titlePadding=6,
             labelLimit=220,
             tickCount=5,
             labelOverlap=True,
