@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusion_cli.methods import methods
+from fusion_cli.reporting.figures import bootstrap, gates, pareto, stability
+from fusion_cli.reporting.tables import tables
+from fusion_cli.reporting.whole import checklist, report_all
 
 if TYPE_CHECKING:
     from fusion_report.ablation import AblationRow
     from fusion_report.curves import RunCurves
 
 app = typer.Typer(no_args_is_help=True, help="Tables and figures from files alone: run cards, scores, logs.")
+app.command("all")(report_all)
+app.command("tables")(tables)
+app.command("pareto")(pareto)
+app.command("stability")(stability)
+app.command("gates")(gates)
+app.command("bootstrap")(bootstrap)
+app.command("checklist")(checklist)
 app.command("methods")(methods)
 
 
@@ -48,9 +58,18 @@ def ablation(
 
 @app.command()
 def curves(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, running or finished; several are overlaid.")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Run directories, running or finished; several are overlaid. Without one, the systems of the study in results/."
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Draw the figure: FILE.png and FILE.svg. Not drawn if not given.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Draw the figure: FILE.png and FILE.svg. Not drawn if not given; of a study, the folder (default: report).",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
 ) -> None:
@@ -65,6 +84,9 @@ def curves(
 
     from fusion_cli.console import print_json, stderr
 
+    if not runs:
+        _draw_study(out)
+        out, runs = None, _logged_runs()
     found = read_curves(runs)
     if as_json:
         print_json([run.as_dict() for run in found])
@@ -72,6 +94,24 @@ def curves(
         _show_curves(found)
     if out is not None:
         stderr.print(f"Figure: {draw_curves(found, out)}", soft_wrap=True)
+
+
+def _draw_study(out: Path | None) -> None:
+    """Draw the curves of the main systems of the study, seeds together (F1)."""
+    from fusion_report.figures.training import training
+
+    from fusion_cli.reporting.options import REPORT, draw, open_results
+
+    draw(training(open_results(None)), out or REPORT)
+
+
+def _logged_runs() -> list[Path]:
+    """Return the folders of the main systems' runs that have a log."""
+    from fusion_report.curves import LOG_FILE
+
+    from fusion_cli.reporting.options import open_results
+
+    return [run.folder for group in open_results(None).main_groups() for run in group.done(LOG_FILE)]
 
 
 def _show_curves(runs: list[RunCurves]) -> None:

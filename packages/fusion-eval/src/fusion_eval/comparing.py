@@ -70,7 +70,7 @@ METHOD = {
     " over seeds stand apart.",
 }
 
-_NO_SPREAD = "The value is no function of sums over the clips, so it cannot be resampled."
+NO_SPREAD = "The value is no function of sums over the clips, so it cannot be resampled."
 _AGREEMENT = 1e-6  # of a value as the metric gave it and as its sums give it
 _TOO_FEW = "Fewer than two resamples have a value."
 
@@ -180,13 +180,13 @@ def _compare_values(
 ) -> dict[str, MetricComparison]:
     """Return the comparison of each value; those that cannot be resampled have no spread."""
     seeds = [{name: [one.corpus[name] for one in side] for name in names} for side in sides]
-    found = {name: _without_spread(seeds[0][name], seeds[1][name], _NO_SPREAD) for name in names}
+    found = {name: without_spread(seeds[0][name], seeds[1][name], NO_SPREAD) for name in names}
     a, b = _sum_sides(sides, names)
     if a.names:
         draws_a, draws_b = bootstrap([a, b], resamples, seed)
         flips = change_sides(a, b, resamples, seed)
         for name in a.names:
-            found[name] = _with_spread(draws_a[name], draws_b[name], flips[name], (seeds[0][name], seeds[1][name]))
+            found[name] = with_spread(draws_a[name], draws_b[name], flips[name], (seeds[0][name], seeds[1][name]))
     return found
 
 
@@ -243,21 +243,21 @@ def _average(files: Sequence[SummedValues], names: tuple[str, ...]) -> SummedVal
     return SummedValues(names, tuple(parts))
 
 
-def _with_spread(
+def with_spread(
     a: Draws, b: Draws, flips_R: Floats, seeds: tuple[Sequence[float], Sequence[float]]
 ) -> MetricComparison:
     """Return the comparison of one value that was resampled; ``seeds`` are its values by file of each side."""
     difference = a.minus(b)
     spread_a, spread_b, spread = map(uncertainty, (a, b, difference))
     if spread_a is None or spread_b is None or spread is None:
-        return _without_spread(*seeds, _TOO_FEW)
+        return without_spread(*seeds, _TOO_FEW)
     low, high, counts = histogram(difference.draws_R, BINS)
     return MetricComparison(
-        a=SystemValue(value=a.estimate, spread=_spread(spread_a), seeds=_seeds(seeds[0])),
-        b=SystemValue(value=b.estimate, spread=_spread(spread_b), seeds=_seeds(seeds[1])),
+        a=SystemValue(value=a.estimate, spread=spread_of(spread_a), seeds=spread_of_seeds(seeds[0])),
+        b=SystemValue(value=b.estimate, spread=spread_of(spread_b), seeds=spread_of_seeds(seeds[1])),
         difference=Difference(
             value=difference.estimate,
-            spread=_spread(spread),
+            spread=spread_of(spread),
             p=p_recentred(difference),
             p_sign_flip=p_sign_flip(difference, flips_R),
             histogram=Histogram(low=low, high=high, counts=tuple(counts)),
@@ -265,17 +265,18 @@ def _with_spread(
     )
 
 
-def _without_spread(a: Sequence[float], b: Sequence[float], reason: str) -> MetricComparison:
+def without_spread(a: Sequence[float], b: Sequence[float], reason: str) -> MetricComparison:
     """Return the comparison of one value that cannot be resampled: its mean over the files of each side."""
     return MetricComparison(
-        a=SystemValue(value=fmean(a), seeds=_seeds(a)),
-        b=SystemValue(value=fmean(b), seeds=_seeds(b)),
+        a=SystemValue(value=fmean(a), seeds=spread_of_seeds(a)),
+        b=SystemValue(value=fmean(b), seeds=spread_of_seeds(b)),
         difference=Difference(value=fmean(a) - fmean(b)),
         reason=reason,
     )
 
 
-def _spread(found: Uncertainty) -> Spread:
+def spread_of(found: Uncertainty) -> Spread:
+    """Return the spread as a file states it."""
     return Spread(
         standard_error=found.standard_error,
         percentile=Interval(low=found.percentile[0], high=found.percentile[1]),
@@ -284,7 +285,8 @@ def _spread(found: Uncertainty) -> Spread:
     )
 
 
-def _seeds(values: Sequence[float]) -> SeedSpread:
+def spread_of_seeds(values: Sequence[float]) -> SeedSpread:
+    """Return the values of the seeds with their mean and standard deviation."""
     return SeedSpread(values=tuple(values), mean=fmean(values), stdev=stdev(values) if len(values) > 1 else None)
 
 

@@ -59,7 +59,7 @@ def load_metric(name: str) -> Metric:
         ConfigError: there is no such metric, or what another package offers under the name is none.
         MissingAssetError: its module cannot be imported.
     """
-    places = _places()
+    places = _METRICS if name in _METRICS else _places()  # looking for other packages takes a tenth of a second
     if name not in places:
         near = difflib.get_close_matches(name, places, n=1)
         mend = f"did you mean '{near[0]}'?" if near else f"the metrics are {', '.join(places)}."

@@ -19,7 +19,9 @@ import polars
 from fusion_eval.errors import DataError
 from fusion_eval.schemas import RunCard, Scores
 
-from fusion_report.controls import METRICS, OKABE_ITO, bootstrap_interval
+from fusion_report.controls import METRICS, bootstrap_interval
+from fusion_report.figures.style import finished, write
+from fusion_report.palette import BLUE, CATEGORIES
 
 Settings = dict[str, Any]
 # What follows from another setting, or says which run it was rather than what it tried.
@@ -192,16 +194,8 @@ def draw_ablation(rows: Sequence[AblationRow], stem: Path) -> Path:
     panels = [_metric_panel(rows, name, order) for name in names]
     if any(row.gates for row in rows):
         panels.append(_gate_panel(rows, order))
-    chart = (
-        altair.hconcat(*panels)
-        .configure_view(stroke=None)
-        .configure_axis(grid=True, gridColor="#eeeeee", labelFontSize=11, titleFontSize=11)
-    )
-    png = stem.with_suffix(".png")
-    png.parent.mkdir(parents=True, exist_ok=True)
-    chart.save(str(png), scale_factor=2)
-    chart.save(str(stem.with_suffix(".svg")))
-    return png
+    write(finished(altair.hconcat(*panels, spacing=16)), stem.with_suffix(""), ("png", "svg"))
+    return stem.with_suffix(".png")
 
 
 def _metric_panel(rows: Sequence[AblationRow], name: str, order: Sequence[str]) -> Any:
@@ -210,11 +204,16 @@ def _metric_panel(rows: Sequence[AblationRow], name: str, order: Sequence[str]) 
     seeds = polars.DataFrame([{"group": label, "value": v} for label, m in cells for v in m.by_seed.values()])
     title = METRICS.get(name, name)
     y = altair.Y("group:N", sort=list(order), title=None, axis=altair.Axis(labelLimit=260))
-    x = altair.X("value:Q", title="mean, 95% interval over clips; seeds small", scale=altair.Scale(zero=False))
-    interval = altair.Chart(frame).mark_rule(strokeWidth=1.6, color=OKABE_ITO[0])
+    x = altair.X(
+        "value:Q",
+        title="mean, 95% interval over clips; seeds small",
+        scale=altair.Scale(zero=False),
+        axis=altair.Axis(tickCount=4),
+    )
+    interval = altair.Chart(frame).mark_rule(strokeWidth=1.6, color=BLUE)
     rule = interval.encode(y=y, x=altair.X("low:Q"), x2="high:Q")
     points = altair.Chart(seeds).mark_point(size=22, color="#666666", opacity=0.9).encode(y=y, x=x)
-    mean = altair.Chart(frame).mark_point(size=70, filled=True, color=OKABE_ITO[0], opacity=1).encode(y=y, x=x)
+    mean = altair.Chart(frame).mark_point(size=70, filled=True, color=BLUE, opacity=1).encode(y=y, x=x)
     return altair.layer(rule, points, mean).properties(title=title, width=240, height=altair.Step(ROW_HEIGHT))
 
 
@@ -223,11 +222,11 @@ def _gate_panel(rows: Sequence[AblationRow], order: Sequence[str]) -> Any:
         [{"group": row.label, "site": str(site), "gate": gate} for row in rows for site, gate in row.gates.items()]
     )
     sites = sorted({site for row in rows for site in row.gates})
-    if len(sites) > len(OKABE_ITO):  # cross-attention has a gate a block: the mean says enough
+    if len(sites) > len(CATEGORIES):  # cross-attention has a gate a block: the mean says enough
         means = frame.group_by("group", maintain_order=True).agg(polars.col("gate").mean())
         frame = means.with_columns(site=polars.lit("mean"))
         sites = []
-    colour = altair.Color("site:N", sort=[str(site) for site in sites], scale=altair.Scale(range=OKABE_ITO))
+    colour = altair.Color("site:N", sort=[str(site) for site in sites], scale=altair.Scale(range=list(CATEGORIES)))
     return (
         altair.Chart(frame, title="gates", width=180, height={"step": ROW_HEIGHT, "for": "position"})
         .mark_bar()
@@ -240,7 +239,7 @@ def _gate_panel(rows: Sequence[AblationRow], order: Sequence[str]) -> Any:
                 axis=altair.Axis(labels=False, ticks=False),
             ),
             yOffset=altair.YOffset("site:N", sort=[str(site) for site in sites]),
-            x=altair.X("gate:Q", title="mean |α| by site"),
+            x=altair.X("gate:Q", title="mean |α| by site", axis=altair.Axis(tickCount=3)),
             color=colour,
         )
     )

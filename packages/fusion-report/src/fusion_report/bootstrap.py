@@ -39,6 +39,17 @@ def draw_bootstrap(comparison: Comparison, path: Path) -> None:
         DataError: no metric has been resampled.
     """
     check_format(path)
+    chart = bootstrap_chart(comparison)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chart.save(str(path), **({"scale_factor": 2} if path.suffix.lower() == ".png" else {}))
+
+
+def bootstrap_chart(comparison: Comparison) -> Any:
+    """Return the chart of the bootstrap differences of every metric that has some.
+
+    Raises:
+        DataError: no metric has been resampled.
+    """
     drawn = {name: one for name, one in comparison.metrics.items() if one.difference.histogram is not None}
     if not drawn:
         raise DataError("No metric of the comparison has been resampled, so there is nothing to draw; name another.")
@@ -53,14 +64,12 @@ def draw_bootstrap(comparison: Comparison, path: Path) -> None:
         anchor="start",
         offset=12,
     )
-    chart = (
+    return (
         altair.concat(*panels, columns=PANELS_IN_A_ROW, title=title, spacing=12)
         .configure_view(stroke=None)
-        .configure_axis(grid=False, labelFontSize=11, titleFontSize=11)
+        .configure_axis(grid=False, labelFontSize=11, titleFontSize=11, labelFlush=False)
         .configure_title(fontSize=13, subtitleFontSize=11)
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    chart.save(str(path), **({"scale_factor": 2} if path.suffix.lower() == ".png" else {}))
 
 
 def _panel(title: str, one: MetricComparison) -> Any:

@@ -17,6 +17,9 @@ from fusion_eval.errors import DataError
 from fusion_eval.schemas import Scores
 from numpy.typing import NDArray
 
+from fusion_report.figures.style import finished, write
+from fusion_report.palette import BLUE, GREY, ORANGE
+
 CONDITIONS = {
     "audio": "right audio",
     "shuffled": "shuffled audio",
@@ -30,7 +33,7 @@ METRICS = {
 }
 SUBSETS = {"seen": "seen", "held_out": "held-out"}
 RESAMPLES = 2000
-OKABE_ITO = ["#0072B2", "#E69F00", "#999999", "#CC79A7", "#009E73"]
+SUBSET_COLOURS = (BLUE, ORANGE, GREY)
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,8 @@ def draw_controls(rows: list[ControlRow], stem: Path) -> Path:
     for label in frame["metric_label"].unique(maintain_order=True).to_list():
         part = frame.filter(polars.col("metric_label") == label)
         panels.append(_panel(part, label, order, subsets))
-    chart = altair.hconcat(*panels).configure_view(stroke=None).configure_axis(grid=True, gridColor="#eeeeee")
-    png = stem.with_suffix(".png")
-    chart.save(str(png), scale_factor=2)
-    chart.save(str(stem.with_suffix(".svg")))
-    return png
+    write(finished(altair.hconcat(*panels, spacing=24)), stem.with_suffix(""), ("png", "svg"))
+    return stem.with_suffix(".png")
 
 
 def _panel(frame: polars.DataFrame, title: str, order: list[str], subsets: list[str]) -> Any:
@@ -111,7 +111,9 @@ def _panel(frame: polars.DataFrame, title: str, order: list[str], subsets: list[
     )
     bars = base.mark_bar().encode(
         x=altair.X("value:Q", title=f"{title}, 95% interval over clips"),
-        color=altair.Color("subset:N", sort=subsets, title="combinations", scale=altair.Scale(range=OKABE_ITO[:3])),
+        color=altair.Color(
+            "subset:N", sort=subsets, title="combinations", scale=altair.Scale(range=list(SUBSET_COLOURS))
+        ),
     )
     whiskers = base.mark_rule(strokeWidth=1.2, color="#333333").encode(x="low:Q", x2="high:Q")
     return altair.layer(bars, whiskers)

@@ -11,8 +11,9 @@ import altair
 import polars
 
 from fusion_report.curves import PANELS, Points, RunCurves, smoothed
+from fusion_report.figures.style import finished, write
+from fusion_report.palette import CATEGORIES
 
-OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666", "#B8A900"]
 MOST_SERIES = 6  # more of them are shown as their mean and range
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [1, 3]]
 MOST_POINTS = 30  # steps of a curve whose points are drawn
@@ -37,19 +38,11 @@ def draw_curves(runs: Sequence[RunCurves], stem: Path) -> Path:
     """
     present = [panel for panel in PANELS if any(_is_drawn(run, panel) for run in runs)]
     panels = [_panel(runs, panel, named=panel == present[0]) for panel in present]
-    chart = (
-        altair.concat(*panels, columns=COLUMNS, spacing={"row": 18, "column": 30})
-        .resolve_scale(color="shared" if len(runs) > 1 else "independent", strokeDash="independent")
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#e6e6e6", labelFontSize=11, titleFontSize=11, titleFontWeight="normal")
-        .configure_title(fontSize=13, anchor="start", frame="group")
-        .configure_legend(labelFontSize=11, titleFontSize=11, labelLimit=260)
+    chart = altair.concat(*panels, columns=COLUMNS, spacing={"row": 18, "column": 30}).resolve_scale(
+        color="shared" if len(runs) > 1 else "independent", strokeDash="independent"
     )
-    png = stem.with_suffix(".png")
-    png.parent.mkdir(parents=True, exist_ok=True)
-    chart.save(str(png), scale_factor=2)
-    chart.save(str(stem.with_suffix(".svg")))
-    return png
+    write(finished(chart), stem.with_suffix(""), ("png", "svg"))
+    return stem.with_suffix(".png")
 
 
 def _is_drawn(run: RunCurves, panel: str) -> bool:
@@ -146,11 +139,11 @@ def _colours(runs: Sequence[RunCurves], frame: polars.DataFrame) -> dict[str, An
     names = frame["series"].unique(maintain_order=True).to_list()
     if len(runs) == 1:
         legend = altair.Legend(title=None, **_SYMBOL) if len(names) > 1 else None
-        scale = altair.Scale(domain=names, range=OKABE_ITO)
+        scale = altair.Scale(domain=names, range=list(CATEGORIES))
         return {"color": altair.Color("series:N", scale=scale, sort=names, legend=legend)}
     order = [run.run for run in runs]
-    few = len(order) <= len(OKABE_ITO)
-    scale = altair.Scale(domain=order, range=OKABE_ITO) if few else altair.Scale(domain=order, scheme="viridis")
+    few = len(order) <= len(list(CATEGORIES))
+    scale = altair.Scale(domain=order, range=list(CATEGORIES)) if few else altair.Scale(domain=order, scheme="viridis")
     legend = altair.Legend(title="run", **_SYMBOL)
     encoding: dict[str, Any] = {"color": altair.Color("run:N", scale=scale, sort=order, legend=legend)}
     if len(names) > 1:

@@ -132,7 +132,8 @@ class Metric:
     """A named metric; ``needs_events`` and ``needs_candidates`` say what it can be had for only.
 
     An ``oracle`` chose its captions by the references: its values are labelled so wherever they are shown, and are no
-    result of a system.
+    result of a system. ``of_sums`` is the formula of the statistics that the metric leaves in a scores file, so that they can
+    be resampled from the file alone; None where it leaves none.
     """
 
     name: str
@@ -141,3 +142,4 @@ class Metric:
     needs_events: bool = False
     needs_candidates: bool = False
     oracle: bool = False
+    of_sums: Callable[[Floats], dict[str, Floats]] | None = None

@@ -115,4 +115,9 @@ def _compute(clips: ScoredClips) -> MetricValues:
     )
 
 
-METRIC = Metric("bleu", "n-grams of the caption that a reference holds, with a penalty for short ones", _compute)
+METRIC = Metric(
+    "bleu",
+    "n-grams of the caption that a reference holds, with a penalty for short ones",
+    _compute,
+    of_sums=bleu_of_sums,
+)

@@ -202,12 +202,16 @@ def _refusal(clip: int, captions: Sequence[Tokens], reason: str) -> DataError:
     return DataError(f"Clip {clip} with the caption '{shown}' cannot be scored: {reason}; correct its texts.")
 
 
+def _corpus_of_sums(sums_F: Floats) -> dict[str, Floats]:
+    return {"meteor": meteor_of_sums(sums_F)}
+
+
 def _compute(clips: ScoredClips) -> MetricValues:
     tool, tell = shared_meteor(), clips.resources.telling("meteor")
     values_CF = tool.statistics(
         clips.caption_tokens, clips.reference_tokens, lambda done: tell(done, len(clips.captions))
     )
-    statistics = SufficientStatistics(COLUMNS, values_CF, lambda sums_F: {"meteor": meteor_of_sums(sums_F)})
+    statistics = SufficientStatistics(COLUMNS, values_CF, _corpus_of_sums)
     return MetricValues(
         corpus={"meteor": float(meteor_of_sums(values_CF.sum(axis=0)))},
         denominator={"meteor": len(values_CF)},
@@ -228,4 +232,6 @@ def _compute(clips: ScoredClips) -> MetricValues:
     )
 
 
-METRIC = Metric("meteor", "words aligned by form, stem, synonym and paraphrase (METEOR 1.5)", _compute)
+METRIC = Metric(
+    "meteor", "words aligned by form, stem, synonym and paraphrase (METEOR 1.5)", _compute, of_sums=_corpus_of_sums
+)

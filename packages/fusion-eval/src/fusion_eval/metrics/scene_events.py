@@ -173,10 +173,24 @@ def _absent(names: Sequence[str], reason: str) -> MetricValues:
     )
 
 
-EVENT_F1 = Metric("event_f1", "agreement of the named sound classes with the scene's", event_f1, needs_events=True)
+EVENT_F1 = Metric(
+    "event_f1",
+    "agreement of the named sound classes with the scene's",
+    event_f1,
+    needs_events=True,
+    of_sums=_event_ratios,
+)
 ORDER_ACCURACY = Metric(
-    "order_accuracy", "share of event pairs told in the order in which they happen", order_accuracy, needs_events=True
+    "order_accuracy",
+    "share of event pairs told in the order in which they happen",
+    order_accuracy,
+    needs_events=True,
+    of_sums=_order_ratios,
 )
 COUNT_ACCURACY = Metric(
-    "count_accuracy", "share of countable classes told with their number", count_accuracy, needs_events=True
+    "count_accuracy",
+    "share of countable classes told with their number",
+    count_accuracy,
+    needs_events=True,
+    of_sums=_count_ratio,
 )

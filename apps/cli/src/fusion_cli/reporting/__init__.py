@@ -1,0 +1,1 @@
+"""The commands of ``fusion report`` that are about a study's results folder."""
