@@ -15,6 +15,7 @@ from fusion_eval.schemas import ManifestRow, Predictions, Record, References, Ru
 from fusion_eval.schemas.comparison import Comparison
 from fusion_eval.schemas.rerank import TunedWeights
 from fusion_eval.schemas.retention import Answers, Retention
+from fusion_eval.schemas.study import StudyCard, StudyRunFile
 
 FILES: dict[str, type[Record]] = {
     "answers.schema.json": Answers,
@@ -27,6 +28,8 @@ FILES: dict[str, type[Record]] = {
     "run-card.schema.json": RunCard,
     "scene-events.schema.json": SceneEvents,
     "scores.schema.json": Scores,
+    "study-card.schema.json": StudyCard,
+    "study-run.schema.json": StudyRunFile,
 }
 
 
