@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusion_cli.methods import methods
+from fusion_cli.page import html
 
 if TYPE_CHECKING:
     from fusion_report.ablation import AblationRow
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Tables and figures from files alone: run cards, scores, logs.")
 app.command("methods")(methods)
+app.command("html")(html)
 
 
 @app.command()
