@@ -26,6 +26,7 @@ from fusion_eval.schemas import (
 )
 from fusion_eval.schemas.study import StudyCard, StudyRun
 from fusion_eval.scoring import score
+from fusion_report.page import write_page
 
 HASH = "0" * 64
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\"> a dog barks"
@@ -289,3 +290,11 @@ def set_captions() -> Callable[[StudyFiles, str, dict[int, str]], None]:
         write_scores(files.run(run), "audio", files, changed)
 
     return put
+
+
+@pytest.fixture(scope="session")
+def page(study: StudyFiles) -> Path:
+    """The page of the study, with its sounds."""
+    out = study.results.parent / "report" / "index.html"
+    write_page(study.results, out, [study.dataset])
+    return out

@@ -129,9 +129,7 @@ def _data(
         "sets": described,
         "metrics": {name: metric_label(name) for name in sorted(metrics)},
         "picture": {"bands": BANDS, "frames": FRAMES, "levels": LEVELS},
-        "charts": [
-            asdict(chart) for chart in page_charts(systems, [group.parameters for group in groups if group.parameters])
-        ],
+        "charts": [asdict(chart) for chart in page_charts(systems, rows["scores"])],
         "rows": rows,
     }
     return data, problems

@@ -6,8 +6,9 @@ metric, run and dataset by parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import altair
@@ -18,7 +19,8 @@ from fusion_report.page.results import CONDITION_LABELS
 Spec = dict[str, Any]
 BUNDLE_SNIPPET = "window.vegaEmbed = vegaEmbed;"
 HEIGHT = 300
-FAR_APART = 8
+LEAST_HEIGHT, BAR_HEIGHT = 140, 9
+FAR_APART = 8  # so many times more parameters than the fewest: the axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class PageChart:
     parameters: dict[str, str]
 
 
+@cache
 def javascript_libraries() -> str:
     """Return Vega, Vega-Lite and Vega-Embed in one script that sets ``vegaEmbed``, of the version that altair writes for."""
     version = ".".join(altair.SCHEMA_VERSION.split(".")[:2])
@@ -49,18 +52,17 @@ def javascript_libraries() -> str:
     return bundled
 
 
-def page_charts(systems: Sequence[str], parameters: Sequence[int] = ()) -> list[PageChart]:
+def page_charts(systems: Sequence[str], scores: Sequence[Mapping[str, Any]] = ()) -> list[PageChart]:
     """Return every chart of the page; those without rows are not shown.
 
     Args:
         systems: in the order of their colours.
-        parameters: of all groups; where they lie far apart, their axis is logarithmic.
+        scores: the rows of scores, whose number and range decide on heights and axes.
     """
     colour = altair.Color("system:N", sort=list(systems), scale=altair.Scale(domain=list(systems)), title=None)
-    far_apart = bool(parameters) and max(parameters) > FAR_APART * min(parameters)
     return [
-        _scores(colour, far_apart),
-        _controls(colour),
+        _scores(colour, scores),
+        _controls(colour, scores),
         _curves(colour),
         _gates(colour),
         _stability(colour),
@@ -84,10 +86,14 @@ def _spec(chart: Any) -> Spec:
     return spec
 
 
-def _scores(colour: Any, far_apart: bool) -> PageChart:
+def _scores(colour: Any, scores: Sequence[Mapping[str, Any]]) -> PageChart:
+    sizes = [row["parameters"] for row in scores if row["parameters"]]
+    far_apart = bool(sizes) and max(sizes) > FAR_APART * min(sizes)
     base = _chart("scores", "dataset", "metric").transform_filter("datum.heard && datum.parameters !== null")
     scale = altair.Scale(type="log") if far_apart else altair.Scale(zero=False, padding=40)
-    x = altair.X("parameters:Q", title="trainable parameters", scale=scale, axis=altair.Axis(format="~s", tickCount=4))
+    x = altair.X(
+        "parameters:Q", title="trainable parameters", scale=scale, axis=altair.Axis(format=".3~s", tickCount=4)
+    )
     interval = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(x=x, y="low:Q", y2="high:Q", color=colour)
     y = altair.Y("value:Q", title="score", scale=altair.Scale(zero=False))
     points = base.mark_point(filled=True, size=110, opacity=1).encode(
@@ -107,7 +113,8 @@ def _scores(colour: Any, far_apart: bool) -> PageChart:
     )
 
 
-def _controls(colour: Any) -> PageChart:
+def _controls(colour: Any, scores: Sequence[Mapping[str, Any]]) -> PageChart:
+    bars_drawn = len({row["condition"] for row in scores}) * len({row["group"] for row in scores})
     base = _chart("scores", "dataset", "metric")
     y = altair.Y("condition:N", title=None, sort=list(CONDITION_LABELS.values()))
     offset = altair.YOffset("group:N", sort=None)
@@ -119,7 +126,7 @@ def _controls(colour: Any) -> PageChart:
         tooltip=["label:N", "condition:N", "value:Q", "low:Q", "high:Q"],
     )
     interval = base.mark_rule(strokeWidth=1.2).encode(x="low:Q", x2="high:Q", y=y, yOffset=offset)
-    chart = altair.layer(bars, interval).properties(height=altair.Step(9))
+    chart = altair.layer(bars, interval).properties(height=max(LEAST_HEIGHT, BAR_HEIGHT * bars_drawn))
     return PageChart(
         "controls",
         "What remains without the right audio",

@@ -14,7 +14,7 @@ from typing import Any
 from fusion_eval.schemas import PredictionItem, SceneItem
 
 from fusion_report.page.datasets import PreparedData, SplitData, find_split
-from fusion_report.page.labels import run_label
+from fusion_report.page.labels import in_order, run_label
 from fusion_report.page.results import ORACLE, RERANKED, Output, PageRun, Results
 from fusion_report.page.weight import Limits, evenly_spaced
 
@@ -175,7 +175,7 @@ def _column(run: PageRun, output: Output, ids: Sequence[str]) -> Data:
     if output.scores is None:
         return column | {"scores": {}, "reason": output.reason}
     by_clip = {clip.id: clip.values for clip in output.scores.per_clip}
-    metrics = list(dict.fromkeys(name for values in by_clip.values() for name in values))
+    metrics = in_order({name for values in by_clip.values() for name in values})
     return column | {"scores": {name: [_rounded(by_clip.get(clip, {}).get(name)) for clip in ids] for name in metrics}}
 
 

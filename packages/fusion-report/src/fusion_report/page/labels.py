@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fusion_eval.schemas.study import StudyRun
 
 METRICS = {
@@ -26,6 +28,12 @@ STAGES = {"xe": "", "scst": " + SCST"}
 def metric_label(name: str) -> str:
     """Return the name of a metric as papers write it."""
     return METRICS.get(name, name.replace("_", " "))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return metrics in the order of the tables, those that are in no table after them by name."""
+    order = list(METRICS)
+    return sorted(names, key=lambda name: (order.index(name) if name in METRICS else len(order), name))
 
 
 def stage_label(stage: str) -> str:

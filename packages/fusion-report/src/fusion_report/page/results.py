@@ -118,7 +118,8 @@ def read_results(folder: Path) -> Results:
         raise DataError(
             f"{folder}: neither a study card nor a run here; give a results folder or a run of fusion train."
         )
-    return Results(folder.resolve().name, None, tuple(_told_apart(runs)))
+    name = runs[0].plan.name if len(runs) == 1 else folder.resolve().name
+    return Results(name, None, tuple(_told_apart(runs)))
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:

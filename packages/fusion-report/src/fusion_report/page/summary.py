@@ -59,6 +59,7 @@ class Group:
     stage: str
     dataset: str
     runs: tuple[PageRun, ...]
+    _cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_variant(self) -> bool:
@@ -83,7 +84,13 @@ class Group:
         )
 
     def cell(self, condition: str, metric: str, split: str = "test") -> Cell:
-        """Return the value of a metric over the seeds, or why there is none."""
+        """Return the value of a metric over the seeds, or why there is none; each is computed once."""
+        key = condition, metric, split
+        if key not in self._cells:
+            self._cells[key] = self._measure(*key)
+        return self._cells[key]
+
+    def _measure(self, condition: str, metric: str, split: str) -> Cell:
         scored: dict[int, Scores] = {}
         reasons = []
         for run in self.runs:

@@ -129,7 +129,7 @@ async function drawChart(drawing, data, chart) {
     const name = parameter.name?.replace("chosen_", "");
     if (`${chart.name} ${name}` in chosenValues) parameter.value = chosenValues[`${chart.name} ${name}`];
   }
-  const options = { ast: true, actions: false, logLevel: 1, defaultStyle: false, renderer: "svg", config: chartConfig(), tooltip: { disableDefaultStyle: true } };
+  const options = { ast: true, actions: false, defaultStyle: false, renderer: "svg", config: chartConfig(), tooltip: { disableDefaultStyle: true } };
   const { view } = await window.vegaEmbed(drawing, spec, options);
   if (chart.name === "clips") {
     view.addEventListener("click", (_, item) => {
