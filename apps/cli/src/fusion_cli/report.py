@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusion_cli.methods import methods
+from fusion_cli.page import html
 from fusion_cli.reporting.figures import bootstrap, gates, pareto, stability
 from fusion_cli.reporting.tables import tables
 from fusion_cli.reporting.whole import checklist, report_all
@@ -25,6 +26,7 @@ app.command("gates")(gates)
 app.command("bootstrap")(bootstrap)
 app.command("checklist")(checklist)
 app.command("methods")(methods)
+app.command("html")(html)
 
 
 @app.command()

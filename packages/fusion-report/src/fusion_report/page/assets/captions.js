@@ -1,0 +1,96 @@
+// What every run said of a clip: its caption, its scores, and the candidates that it chose from.
+
+const LONG = 600; // characters of a caption that are shown at once
+const HEARD = ["audio", "reranked"];
+let marking = true;
+
+const wordsOf = (text) => new Set(folded(text).match(/[\p{L}\p{N}']+/gu) ?? []);
+
+// Small words are in every caption; to mark them would say nothing.
+const SMALL = new Set("a an the and is are as of in on over with then before after afterwards while followed by later to it its at for from".split(" "));
+
+function captionText(text, known) {
+  const paragraph = make("p", { class: "caption", dir: "auto" });
+  const cut = text.length > LONG ? text.slice(0, LONG) : text;
+  paragraph.append(...marked(cut, known));
+  if (cut !== text) {
+    const unfold = make("button", { class: "unfold", type: "button", text: `show all ${text.length.toLocaleString("en")} characters` });
+    unfold.addEventListener("click", () => paragraph.replaceChildren(...marked(text, known)));
+    paragraph.append("… ", unfold);
+  }
+  return paragraph;
+}
+
+function marked(text, known) {
+  if (!marking || !known.size) return [text];
+  return text.split(/([\p{L}\p{N}']+)/u).map((part) => {
+    const word = folded(part);
+    return known.has(word) && !SMALL.has(word) ? make("span", { class: "shared", text: part }) : part;
+  });
+}
+
+function scoreList(output, index, metrics, highest) {
+  const list = make("dl", { class: "scores" });
+  for (const [metric, values] of Object.entries(output.scores)) {
+    const value = values[index];
+    if (!isNumber(value)) continue;
+    const name = metrics[metric] ?? metric;
+    const bar = make("span");
+    bar.style.width = `${Math.min(100, Math.max(0, (100 * value) / (highest[metric] || 1)))}%`;
+    const meter = make("dd", { class: "bar-of", "aria-hidden": "true" }, bar);
+    list.append(make("div", {}, make("dt", { text: name }), make("dd", { text: value.toFixed(2) }), meter));
+  }
+  return list;
+}
+
+function candidateTable(output, index) {
+  const candidates = output.candidates?.[index];
+  if (!candidates || candidates.length < 2) return null;
+  const similar = candidates.some(([, , similarity]) => similarity !== null);
+  const heads = ["candidate", "log-prob.", ...(similar ? ["similarity"] : [])];
+  const body = make("tbody");
+  let chosen = false;
+  for (const [text, logprob, similarity] of candidates) {
+    const isChosen = !chosen && text === output.captions[index];
+    chosen ||= isChosen;
+    const cut = text.length > LONG ? `${text.slice(0, LONG)}…` : text;
+    const row = make("tr", { class: isChosen ? "chosen" : null }, make("td", { text: cut, dir: "auto" }));
+    row.append(make("td", { class: "number", text: isNumber(logprob) ? logprob.toFixed(2) : "–" }));
+    if (similar) row.append(make("td", { class: "number", text: shown(similarity) }));
+    body.append(row);
+  }
+  const head = make("tr", {}, ...heads.map((text, at) => make("th", { scope: "col", text, class: at ? "number" : null })));
+  const table = make("table", {}, make("thead", {}, head), body);
+  const frame = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Candidates" }, table);
+  return make("details", { class: "candidates" }, make("summary", { text: `${candidates.length} candidates` }), frame);
+}
+
+function saidBy(output, index, known, metrics, highest) {
+  const dot = make("span", { class: "dot", "data-system": output.system });
+  const head = make("header", {}, make("span", {}, dot, make("b", { text: output.label })));
+  head.append(make("span", { text: `seed ${output.seed}` }));
+  if (output.condition !== "audio") head.append(make("span", { class: "tag", text: output.condition_label }));
+  const caption = output.captions[index];
+  const text = caption === null ? "No prediction; it counts as an empty caption." : caption === "" ? "An empty caption." : null;
+  const section = make("section", { class: "said" }, head);
+  section.append(text ? make("p", { class: "caption none", text }) : captionText(caption, known));
+  if (output.reason) section.append(make("p", { class: "why", text: `No scores: ${output.reason}.` }));
+  section.append(...[scoreList(output, index, metrics, highest), candidateTable(output, index)].filter(Boolean));
+  return section;
+}
+
+// Groups: each system's first seed as it heard the clip; its other seeds; what was said without hearing rightly.
+function groupedOutputs(outputs) {
+  const seen = new Set();
+  const groups = { first: [], seeds: [], controls: [] };
+  for (const output of outputs) {
+    const key = `${output.label} ${output.condition}`;
+    if (!HEARD.includes(output.condition) && output.condition !== "val") groups.controls.push(output);
+    else if (seen.has(key)) groups.seeds.push(output);
+    else groups.first.push(output);
+    seen.add(key);
+  }
+  const runs = [...new Set(outputs.map((output) => output.run))];
+  for (const group of Object.values(groups)) group.sort((a, b) => runs.indexOf(a.run) - runs.indexOf(b.run));
+  return groups;
+}
