@@ -15,7 +15,8 @@ from typing import Any, TextIO
 
 from fusion_core.files import sha256_file
 from fusion_core.progress import track
-from fusion_encoders.audio import AudioFault, FaultStatus, load_audio, probe_audio
+from fusion_encoders.audio import AudioFault, load_audio, probe_audio
+from fusion_encoders.faults import FaultStatus
 
 LEDGER = "inspected.jsonl"
 _WINDOW = 512
