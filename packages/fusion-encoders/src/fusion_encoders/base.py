@@ -50,6 +50,9 @@ class FeatureSequence:
         positions_T = torch.arange(x_BTA.shape[1], device=x_BTA.device)
         return cls(x_BTA, positions_T[None] < lengths_B[:, None])
 
+    def __len__(self) -> int:
+        return len(self.mask_BT)
+
     def to(self, device: torch.device | str) -> FeatureSequence:
         """Return the same batch on another device."""
         return FeatureSequence(self.x_BTA.to(device), self.mask_BT.to(device))

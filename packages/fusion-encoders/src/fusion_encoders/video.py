@@ -31,7 +31,8 @@ FRAME_CHOICE = "decord; the frame that is shown in the middle of each interval; 
 
 _ISO_SUFFIXES = frozenset({".m4v", ".mov", ".mp4"})
 _NO_SOUND = "Can't find audio stream"
-_ORIGIN = re.compile(r"^\[[\d:]+\] \S+:\d+: ")
+_ORIGIN = re.compile(r"^\[[\d:]+\] \S+:\d+: (ERROR opening: .*, )?")
+"""What stands before the reason in decord's messages: time, line of its source, path of the file."""
 Decoded = TypeVar("Decoded")
 
 

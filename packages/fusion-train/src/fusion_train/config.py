@@ -49,6 +49,21 @@ class AlignmentSettings(Settings):
     batch: int = Field(64, ge=1, description="Clips of one step.")
 
 
+class ModalitySettings(Settings):
+    """One of several modalities that are bound together."""
+
+    encoder: str | None = Field(None, description="Its frozen encoder; for audio the run's own if not given.")
+    frozen: bool = Field(False, description="Take what init gives as it is; its projector, adapters and gates do not train.")
+
+
+class MixtureSettings(Settings):
+    """What a run of several modalities learns from (``mixture.py``)."""
+
+    instruction: str = Field("Describe what is seen and heard.", min_length=1, description="The prompt of captions.")
+    questions: bool = Field(True, description="Learn from the dataset's questions too: prompt the question, text the answer.")
+    alone: float = Field(0.25, ge=0, le=1, description="Share of the texts for which one modality alone is bound.")
+
+
 class ContrastiveSettings(Settings):
     """The auxiliary contrastive loss (``objectives/contrastive.py``); weight 0 leaves it out."""
 
@@ -119,6 +134,13 @@ class RunSettings(Settings):
     backbone: str = "smollm2-135m"
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bf16 where the machine has it natively."
+    )
+    modalities: dict[str, ModalitySettings] = Field(
+        {}, description="Modalities that are bound together, by name; audio alone, as it always was, if empty."
+    )
+    mixture: MixtureSettings = MixtureSettings()
+    init: str | None = Field(
+        None, description="Run whose modalities the training begins with; those that it lacks begin from nothing."
     )
     reference: dict[str, Any] = Field(
         {}, description="Options of the additive system; others are matched to it and take from it what they share."

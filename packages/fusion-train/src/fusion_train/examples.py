@@ -14,14 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 from fusion_core.backbone import Backbone
+from fusion_core.context import FusionContext
 from fusion_core.prompt import Prompt
+from fusion_core.systems.base import FusionSystem
 from fusion_encoders.base import FeatureSequence
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from fusion_train.modalities import ModalFeatures
+
 FeatureLookup = Callable[[str], NDArray[Any]]
+Features = FeatureSequence | ModalFeatures
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Batch:
     mask_BS: Tensor
     labels_BS: Tensor
     targets_N: Tensor
-    features: FeatureSequence
+    features: Features
 
     @property
     def tokens(self) -> int:
@@ -150,3 +155,10 @@ def make_batch(prompt: Prompt, captions: Sequence[Sequence[int]], pad_id: int, f
 def gather_features(hashes: Sequence[str], features: FeatureLookup) -> FeatureSequence:
     """Read and pad the features of clips, fp32."""
     return FeatureSequence.pad([torch.from_numpy(np.asarray(features(key), dtype=np.float32)) for key in hashes])
+
+
+def bind_features(system: FusionSystem, features: Features, slots_BS: Tensor | None = None) -> FusionContext:
+    """Bind a batch's clips, whether they have one modality or several."""
+    if isinstance(features, ModalFeatures):
+        return features.bind(system)
+    return system.bind(features.x_BTA, features.mask_BT, slots_BS)

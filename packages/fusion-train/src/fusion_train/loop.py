@@ -181,9 +181,8 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Compute beforehand what the steps to come will read; the first process fills the cache for the others."""
-        tokens = self.learner.examples.tokens
         with self.accelerator.main_process_first():
-            self.learner.reader.prepare(tokens[clip][caption][:-1] for clip, caption in self._upcoming())
+            self.learner.prepare(self._upcoming())
 
     def _batches(self) -> Iterator[list[Pair]]:
         """Yield the effective batches from where the run stands, without end."""

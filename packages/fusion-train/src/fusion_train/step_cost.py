@@ -113,7 +113,7 @@ class _Side:
             torch.autograd.backward(cross_entropy_sum(self.reader, batch, _FromTheFirstSiteUp(self.site)))
             return
         slots_BS = self.prompt.slot_index(batch.ids_BS.shape[1])
-        context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
+        context = bind_features(self.system, batch.features, slots_BS)
         torch.autograd.backward(cross_entropy_sum(self.reader, batch, context))
         self.optimiser.step()
         self.optimiser.zero_grad()

@@ -18,6 +18,7 @@ DATASETS = LazyRegistry(
     "dataset",
     "fusion.datasets",
     {
+        "av-scenes": "fusion_train.datasets.av_scenes.recipe:AvScenesRecipe",
         "scenes": "fusion_train.datasets.scenes.recipe:ScenesRecipe",
         "folder": "fusion_train.datasets.folder:FolderRecipe",
         "llava-probe": "fusion_train.datasets.llava_probe:LlavaProbeRecipe",
