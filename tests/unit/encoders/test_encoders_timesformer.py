@@ -31,8 +31,8 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def pixels_T3HW():
+@pytest.fixture(name="pixels_T3HW")
+def make_pixels():
     return torch.randint(0, 256, (6, 3, 40, 56), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 

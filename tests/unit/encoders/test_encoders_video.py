@@ -108,7 +108,9 @@ def broken(tmp_path, kind: str):
         ("text", "corrupt", "does not decode"),
     ],
 )
-@pytest.mark.parametrize("read", [lambda path: load_frames(path, 2.0), probe_video, lambda path: load_audio(path, RATE)])
+@pytest.mark.parametrize(
+    "read", [lambda path: load_frames(path, 2.0), probe_video, lambda path: load_audio(path, RATE)]
+)
 def test_a_file_that_cannot_be_used_says_why(tmp_path, kind, status, reason, read):
     path = broken(tmp_path, kind)
     with pytest.raises(MediaFault, match=reason) as fault:
@@ -135,7 +137,9 @@ def test_one_cache_for_eyes_and_ears_quarantines_by_modality(tmp_path):
     write_video(tmp_path / "good.mp4", greys(20), np.arange(20) / 10, tone(2), RATE)
     write_video(tmp_path / "silent.mp4", greys(20), np.arange(20) / 10)
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(1).bytes(4000))
-    files = [(path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(tmp_path.glob("*.mp4"))]
+    files = [
+        (path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(tmp_path.glob("*.mp4"))
+    ]
     hashes = {name: sha256 for name, _, sha256 in files}
     eyes, ears = (FeatureCache(encoder, tmp_path / "cache") for encoder in (PatchesEncoder(), LogMelEncoder()))
     seen, heard = eyes.fill(files, workers=1), ears.fill(files, workers=1)

@@ -31,7 +31,11 @@ def prepare(
         Path | None, typer.Option(help="Folder of the tables of captions (folder, audiocaps, clotho).")
     ] = None,
     bank: Annotated[Path | None, typer.Option(help="Folder of labelled recordings (scenes).")] = None,
-    source: Annotated[Path | None, typer.Option(help="LLaVA's list of conversations (llava-probe).")] = None,
+    video_dir: Annotated[Path | None, typer.Option(help="Folder of videos, at any depth (av-captions, avqa).")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="LLaVA's list of conversations (llava-probe); folder of MUSIC-AVQA's lists (avqa)."),
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that the list's images begin in (llava-probe).")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of every draw (scenes, visual-questions, llava-probe).")
@@ -57,6 +61,10 @@ def prepare(
 
         fusion data prepare audiocaps --csv-dir audiocaps/dataset --audio-dir /data/audiocaps/wav
 
+        fusion data prepare av-scenes
+
+        fusion data prepare avqa --video-dir /data/MUSIC-AVQA/videos --source MUSIC-AVQA/data/json
+
         fusion data prepare visual-questions
 
         fusion data prepare llava-probe --source llava_v1_5_mix665k.json --images /data/llava
@@ -64,6 +72,7 @@ def prepare(
     from fusion_train.datasets.registry import parse_options, prepare_dataset
 
     given = {"audio_dir": audio_dir, "csv_dir": csv_dir, "bank": bank, "seed": seed, "source": source, "images": images}
+    given["video_dir"] = video_dir
     options = parse_options(dataset, given | _settings(settings or ()))
     prepared = prepare_dataset(dataset, options, root)
     result = _summary(prepared)

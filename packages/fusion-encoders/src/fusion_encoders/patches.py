@@ -30,9 +30,7 @@ class PatchesEncoder(VideoEncoder):
         self.frame_rate = frame_rate
         self.width = 3 * grid * grid
         self.weights_sha256 = sha256_of_settings({"weights": None})
-        self.preprocessing_sha256 = sha256_of_settings(
-            {"grid": grid, "frame_rate": frame_rate, "frames": FRAME_CHOICE}
-        )
+        self.preprocessing_sha256 = sha256_of_settings({"grid": grid, "frame_rate": frame_rate, "frames": FRAME_CHOICE})
 
     def encode(self, pixels_T3HW: Tensor, /) -> Tensor:
         """Return one frame x_A for each frame of the video."""

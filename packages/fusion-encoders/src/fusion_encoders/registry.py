@@ -1,8 +1,8 @@
 """Find an encoder by name: the ones of this package, and those that other packages announce as entry points.
 
-An encoder of ours is one file and one line in ``ENCODERS`` (audio, video, …), ``TEXT_ENCODERS`` or ``SIMILARITIES``. Another package adds
-one with an entry point in the group ``fusion.encoders``, ``fusion.text_encoders`` or ``fusion.similarities``: its name is the
-encoder's, its value ``module:class``.
+An encoder of ours is one file and one line in ``ENCODERS`` (of audio, video, …), ``TEXT_ENCODERS`` or ``SIMILARITIES``. Another
+package adds one with an entry point in the group ``fusion.encoders``, ``fusion.text_encoders`` or ``fusion.similarities``: its
+name is the encoder's, its value ``module:class``.
 """
 
 from __future__ import annotations

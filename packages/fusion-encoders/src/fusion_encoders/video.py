@@ -82,8 +82,8 @@ def probe_video(path: Path) -> VideoInfo:
 def load_frames(path: Path, rate: float) -> Tensor:
     """Decode the frames of a video file at a rate: pixels_T3HW, RGB in uint8.
 
-    A second is divided into ``rate`` intervals, and of each the frame that is shown in its middle is taken; a clip shorter than one
-    interval gives one frame.
+    A second is divided into ``rate`` intervals, and of each the frame that is shown in its middle is taken; a clip shorter than
+    one interval gives one frame.
 
     Args:
         path: the file.

@@ -71,9 +71,7 @@ def _picture_stream(container: Any, pixels_THW3: NDArray[np.uint8]) -> Any:
     return stream
 
 
-def _write_pictures(
-    container: Any, stream: Any, pixels_THW3: NDArray[np.uint8], times_T: NDArray[np.float64]
-) -> None:
+def _write_pictures(container: Any, stream: Any, pixels_THW3: NDArray[np.uint8], times_T: NDArray[np.float64]) -> None:
     import av
 
     for pixels_HW3, time in zip(pixels_THW3, times_T, strict=True):

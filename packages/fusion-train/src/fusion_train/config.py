@@ -53,14 +53,18 @@ class ModalitySettings(Settings):
     """One of several modalities that are bound together."""
 
     encoder: str | None = Field(None, description="Its frozen encoder; for audio the run's own if not given.")
-    frozen: bool = Field(False, description="Take what init gives as it is; its projector, adapters and gates do not train.")
+    frozen: bool = Field(
+        False, description="Take what init gives as it is; its projector, adapters and gates do not train."
+    )
 
 
 class MixtureSettings(Settings):
     """What a run of several modalities learns from (``mixture.py``)."""
 
     instruction: str = Field("Describe what is seen and heard.", min_length=1, description="The prompt of captions.")
-    questions: bool = Field(True, description="Learn from the dataset's questions too: prompt the question, text the answer.")
+    questions: bool = Field(
+        True, description="Learn from the dataset's questions too: prompt the question, text the answer."
+    )
     alone: float = Field(0.25, ge=0, le=1, description="Share of the texts for which one modality alone is bound.")
 
 
@@ -209,6 +213,28 @@ def load_settings(
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{profile}: {place}: {first['msg'].lower()}; see --set and the profile's keys.") from None
+
+
+def choose_modalities(settings: RunSettings, names: list[str] | None, frozen: list[str]) -> RunSettings:
+    """Return the settings with these modalities alone, and some of them frozen; the profile says what each is read by.
+
+    Args:
+        settings: of the profile.
+        names: such as ``["video", "audio"]``; None keeps the profile's.
+        frozen: those whose projector, adapters and gates do not train.
+
+    Raises:
+        ConfigError: a modality that is frozen is not among them.
+    """
+    wanted = list(settings.modalities) if names is None else sorted(set(names))
+    if unknown := [name for name in frozen if name not in wanted]:
+        raise ConfigError(
+            f"--freeze {unknown[0]}: the run has no such modality; it has {', '.join(wanted) or 'audio alone'}."
+        )
+    chosen = {name: settings.modalities.get(name, ModalitySettings()) for name in wanted}
+    for name in frozen:
+        chosen[name] = chosen[name].model_copy(update={"frozen": True})
+    return settings.model_copy(update={"modalities": chosen})
 
 
 def _read_profile(profile: str) -> dict[str, Any]:

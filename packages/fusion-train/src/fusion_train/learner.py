@@ -17,7 +17,7 @@ from fusion_core.systems.base import FusionSystem
 from torch import Tensor, nn
 
 from fusion_train.examples import Batch, TrainingExamples, bind_features
-from fusion_train.reading import Reader
+from fusion_train.reading import Reader, heard_from
 
 Pair = tuple[int, int]
 """A clip and one of its captions, as indices into the training split."""
@@ -61,6 +61,10 @@ class Learner:
         """Bind a batch's clips."""
         slots_BS = self.examples.prompt.slot_index(batch.ids_BS.shape[1])
         return bind_features(self.system, batch.features, slots_BS)
+
+    def heard(self, batch: Batch) -> FusionContext:
+        """Bind a batch's clips for a call that reads prompts and captions at once."""
+        return heard_from(self.bind(batch), self.examples.prompt)
 
     def prepare(self, pairs: Iterable[Pair]) -> None:
         """Compute what can be known of captions that will be read."""

@@ -1,7 +1,7 @@
 """How a batch is run whose rows have prompts of their own.
 
-What is known before a clip is bound is still computed once: the head of each prompt, where the system does not act on it, and what
-lies below the first site, text by text. The heads of a batch are put side by side, padded on the left.
+What is known before a clip is bound is still computed once: the head of each prompt, where the system does not act on it, and
+what lies below the first site, text by text. The heads of a batch are put side by side, padded on the left.
 
 Shapes: B batch, S text positions, N predicted tokens, D backbone width; H heads of keys, L positions, W their width.
 """
@@ -121,6 +121,13 @@ class MixedReader(Reader):
 
 class MixedLearner(Learner):
     """A learner whose texts have prompts of their own."""
+
+    def heard(self, batch: Batch) -> FusionContext:
+        """Bind a batch's clips for a call that reads prompts and texts at once."""
+        context = self.bind(batch)
+        if not isinstance(batch, MixedBatch) or self.system.hears_prompt:
+            return context
+        return HeardFrom(context, batch.prompt_length - 1)
 
     def prepare(self, pairs: Iterable[Pair]) -> None:
         """Compute what can be known of texts that will be read."""

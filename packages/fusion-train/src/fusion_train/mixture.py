@@ -1,9 +1,9 @@
 """What several modalities learn from: captions and answers in one mixture, each text after its own prompt.
 
-A caption follows the run's instruction, an answer its question: the same objective, the same gates. An epoch shows each clip once,
-with one of its texts, captions and answers drawn alike. For a share of the texts one modality alone is bound, so that none learns to
-lean on the others. Which text and which modality is a function of seed, epoch, clip and text, so a run that is taken up again
-sees what an unbroken one sees.
+A caption follows the run's instruction, an answer its question: the same objective, the same gates. An epoch shows each clip
+once, with one of its texts, captions and answers drawn alike. For a share of the texts one modality alone is bound, so that none
+learns to lean on the others. Which text and which modality is a function of seed, epoch, clip and text, so a run that is taken
+up again sees what an unbroken one sees.
 
 Shapes: B batch, S text positions, N predicted tokens.
 """
@@ -52,13 +52,14 @@ class MixedExamples(TrainingExamples):
     """The training split of a run of several modalities.
 
     Args:
-        clips: the clips, each with at least one caption.
+        clips: the clips, each with at least one text.
         questions: by clip.
         backbone: whose tokenizer, prompts and end token are used.
         system: what trains.
         lookup: the features.
         settings: the instruction, whether questions are learned from, and how often one modality is alone.
         seed: decides order, choice of texts and what is bound.
+        captions: whether the clips' references are captions to learn; where there are none, questions alone are learned.
     """
 
     def __init__(
@@ -70,11 +71,14 @@ class MixedExamples(TrainingExamples):
         lookup: ModalLookup,
         settings: MixtureSettings,
         seed: int,
+        captions: bool = True,
     ) -> None:
         first = next(iter(lookup.caches.values()))
         super().__init__(clips, backbone, system.prompt(backbone, settings.instruction), first.get, seed)
         self.lookup = lookup
         self.alone = settings.alone
+        if not captions:
+            self.tokens = [[] for _ in self.clips]
         self.prompts = [[self.prompt] * len(texts) for texts in self.tokens]
         if settings.questions:
             self._add_answers(questions, backbone, system)

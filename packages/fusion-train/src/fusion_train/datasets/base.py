@@ -156,7 +156,11 @@ class DatasetContent(Generic[Options]):
 def write_dataset(root: Path, content: DatasetContent[Any]) -> PreparedDataset:
     """Write references, event graphs, the manifest and, last, the card that says that the folder is complete."""
     (root / CARD).unlink(missing_ok=True)
-    written = {"references": content.references, "events": content.events, "questions": content.questions}
+    written: dict[str, Sequence[References | SceneEvents | Questions]] = {
+        "references": content.references,
+        "events": content.events,
+        "questions": content.questions,
+    }
     for kind, files in written.items():
         for stale in (root / kind).glob("*.json"):
             stale.unlink()

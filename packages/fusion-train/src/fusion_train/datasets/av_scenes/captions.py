@@ -1,4 +1,4 @@
-"""Captions of a clip by five annotators: one tells all, one what is seen and heard, one what is heard first, one is deaf, one blind.
+"""Captions of a clip by five annotators: one tells all, one is brief, one begins with the sound, one is deaf, one blind.
 
 They are templates, and are labelled so in every table.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from fusion_train.datasets.av_scenes.graph import Action, AvScene, Other, Shape
 
 THINGS: dict[Shape, tuple[str, ...]] = {

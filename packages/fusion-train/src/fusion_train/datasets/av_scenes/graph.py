@@ -21,7 +21,9 @@ SHAPES: tuple[Shape, ...] = ("circle", "square", "triangle", "cross")
 SIDES: tuple[Side, ...] = ("left", "right")
 PITCHES: tuple[Pitch, ...] = ("low", "high")
 OTHERS: tuple[Other, ...] = ("bell", "dog", "horn", "glass")
-HELD_OUT = frozenset((shape, COLOURS[(place * 2) % len(COLOURS)]) for place, shape in enumerate(SHAPES))
+HELD_OUT: frozenset[tuple[Shape, Colour]] = frozenset(
+    (shape, COLOURS[(place * 2) % len(COLOURS)]) for place, shape in enumerate(SHAPES)
+)
 """One colour of each shape that is never trained on."""
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from fusion_train.datasets.av_scenes.graph import Action, AvScene
 from fusion_train.datasets.scenes.parameters import Parameter
+from numpy.typing import NDArray
 
 Times = NDArray[np.float64]
 
@@ -110,9 +109,12 @@ FLASH = 0.25
 """How long a flash lasts, in s."""
 FALL = 0.35
 """How long a fall takes, in s."""
+SWING = 0.35
+"""How long the way from the wall to the furthest point takes, in s."""
 
 
 def _away(moments: tuple[float, ...], time_T: Times) -> Times:
     """Return the distance from the wall, from 0 at each moment to 1, at steady speed."""
-    nearest_T = np.min(np.abs(time_T[:, None] - np.array(moments)[None]), axis=1)
-    return np.clip(nearest_T / 0.35, 0, 1)
+    nearest_T: Times = np.abs(time_T[:, None] - np.array(moments)[None]).min(axis=1)
+    away_T: Times = np.clip(nearest_T / SWING, 0, 1)
+    return away_T

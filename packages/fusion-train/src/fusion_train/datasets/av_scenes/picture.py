@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
-
 from fusion_train.datasets.av_scenes.graph import AvScene, Shape
 from fusion_train.datasets.av_scenes.motion import FLOOR, WALL, Times, pose, timing
+from numpy.typing import NDArray
 
 Plane = NDArray[np.float64]
 
@@ -41,9 +40,7 @@ def draw(scene: AvScene, seconds: float, side: int, time_T: Times) -> NDArray[np
     across_HW, down_HW = np.meshgrid(axis, axis)
     empty_HW3 = _background(scene, side, when.shade)
     frames = []
-    for x, y, size, angle, light in zip(
-        moves.x_T, moves.y_T, moves.size_T, moves.angle_T, moves.light_T, strict=True
-    ):
+    for x, y, size, angle, light in zip(moves.x_T, moves.y_T, moves.size_T, moves.angle_T, moves.light_T, strict=True):
         # In the thing's own axes, with radius 1.
         right_HW, below_HW = (across_HW - x) / size, (down_HW - y) / size
         turned_HW = np.cos(angle) * right_HW + np.sin(angle) * below_HW

@@ -10,7 +10,6 @@ from collections import Counter
 from typing import TypeVar
 
 import numpy as np
-
 from fusion_train.datasets.av_scenes.graph import (
     ACTIONS,
     COLOURS,
@@ -31,7 +30,7 @@ DUBBED_EVERY = 4
 """One clip of so many has the sound of another action; as many of the rest are asked the same question."""
 SILENT_OUTSIDE_EVERY = 5
 """One clip of so many has no sound from outside the picture."""
-_DRAWS = 64
+_CANDIDATES = 24
 Value = TypeVar("Value")
 
 
@@ -46,10 +45,9 @@ def _split(split: Split, options: AvScenesOptions) -> list[AvScene]:
     for index in range(options.count(split)):
         seed = (options.seed, SPLITS.index(split), index)
         generator = np.random.default_rng([*seed, 1])
-        wanted: Combination = "held_out" if split == "test" and index % 2 else "seen"
-        drawn = [_draw(split, index, seed, generator) for _ in range(_DRAWS)]
-        allowed = [scene for scene in drawn if scene.combination == wanted and owner(scene.graph(), 0) == split]
-        while not allowed:
+        wanted: Combination = "held_out" if wants_held_out(split, index) else "seen"
+        allowed: list[AvScene] = []
+        while len(allowed) < _CANDIDATES:
             scene = _draw(split, index, seed, generator)
             if scene.combination == wanted and owner(scene.graph(), 0) == split:
                 allowed.append(scene)
@@ -59,24 +57,27 @@ def _split(split: Split, options: AvScenesOptions) -> list[AvScene]:
     return scenes
 
 
+def wants_held_out(split: Split, index: int) -> bool:
+    """Say whether a clip is one of a shape in a colour that training never shows: every other one of test."""
+    return split == "test" and index % 2 == 1
+
+
 def _draw(split: Split, index: int, seed: tuple[int, ...], generator: np.random.Generator) -> AvScene:
     """Draw a clip; whether it is dubbed follows from its place, so that a fixed share is."""
     action = _choose(generator, ACTIONS)
     place = index % DUBBED_EVERY
     sound = _choose(generator, [other for other in ACTIONS if other != action]) if place == 0 else action
-    if split == "test":
-        held = sorted(HELD_OUT) if index % 2 else []
-        shape, colour = held[int(generator.integers(len(held)))] if held else (None, None)
-    else:
-        shape, colour = None, None
+    shape, colour = _choose(generator, SHAPES), _choose(generator, COLOURS)
+    if wants_held_out(split, index):
+        shape, colour = _choose(generator, sorted(HELD_OUT))
     other: Other | None = None if index % SILENT_OUTSIDE_EVERY == 0 else _choose(generator, OTHERS)
     return AvScene(
         id=f"{split}-{index:05d}",
         split=split,
         action=action,
         sound=sound,
-        colour=colour or _choose(generator, COLOURS),
-        shape=shape or _choose(generator, SHAPES),
+        colour=colour,
+        shape=shape,
         side=_choose(generator, SIDES),
         pitch=_choose(generator, PITCHES),
         other=other,

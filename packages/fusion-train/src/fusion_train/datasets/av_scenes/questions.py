@@ -3,8 +3,8 @@
 - *colour*, *shape*, *side*: of what is seen; the sound has nothing to do with them.
 - *other*, *pitch*: of what is heard; the picture has nothing to do with them.
 - *pair*: a colour and a sound from outside, of two each: sight or sound alone leaves two of four answers.
-- *match*: whether the sound belongs to what is seen. In half of the clips that are asked it does, and in the others each action has
-  each other's sound, so sight or sound alone leaves both answers.
+- *match*: whether the sound belongs to what is seen. In half of the clips that are asked it does, and in the others each action
+  has each other's sound, so sight or sound alone leaves both answers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 from fusion_eval.schemas.questions import QuestionItem
-
 from fusion_train.datasets.av_scenes.graph import COLOURS, OTHERS, PITCHES, SHAPES, SIDES, AvScene
 
 KINDS = ("sight", "sound", "both")

@@ -23,7 +23,6 @@ from fusion_core.progress import track
 from fusion_encoders.video_writing import write_video
 from fusion_eval.schemas import ManifestRow, ReferenceItem, References
 from fusion_eval.schemas.questions import Questions
-
 from fusion_train.datasets.av_scenes.captions import describe
 from fusion_train.datasets.av_scenes.graph import AvScene
 from fusion_train.datasets.av_scenes.options import AvScenesOptions
@@ -31,7 +30,15 @@ from fusion_train.datasets.av_scenes.picture import draw
 from fusion_train.datasets.av_scenes.plan import plan
 from fusion_train.datasets.av_scenes.questions import ask
 from fusion_train.datasets.av_scenes.sound import Sounds
-from fusion_train.datasets.base import CARD, VIDEO, DatasetCard, DatasetContent, PreparedDataset, json_sha256, write_dataset
+from fusion_train.datasets.base import (
+    CARD,
+    VIDEO,
+    DatasetCard,
+    DatasetContent,
+    PreparedDataset,
+    json_sha256,
+    write_dataset,
+)
 from fusion_train.datasets.scenes.leakage import agreement, share, words
 from fusion_train.datasets.scenes.recipe import CLAIM, claim
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
 from fusion_train.datasets.av_scenes.graph import Action, AvScene, Other
 from fusion_train.datasets.av_scenes.motion import FLASH, Timing, timing
 from fusion_train.datasets.scenes.bank import SynthesisedBank
