@@ -117,10 +117,7 @@ def test_questions_alone_in_music_avqas_layout_train_a_system(place):
         ]
         (place / "json" / f"avqa-{split}.json").write_text(json.dumps(entries))
     run("data", "prepare", "avqa", "--video-dir", "made/video", "--source", "json", "--root", "avqa")
-    profile = ["--set", "modalities={audio: {}, video: {encoder: patches}}", "--root", "avqa"]
-    # The place of the data is an option of the dataset.
-    data = ["--set", "dataset={video_dir: made/video, source: json}"]
-    run("train", "avqa", *TINY, *profile, *data, "--out", "run")
+    run("train", "avqa", *TINY, "--root", "avqa", "--out", "run")
     scores = json.loads((place / "run" / "modalities.json").read_text())
     assert scores["conditions"]["audio+video"]["questions"]["n"] > 10
     assert "cider_d" not in scores["conditions"]["audio+video"]

@@ -27,11 +27,13 @@ def print_modalities(folder: Path, as_json: bool) -> None:
     table.add_column("bound", no_wrap=True)
     for column in ("CIDEr-D", *(["answers"] if kinds else []), *kinds):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, one in scores.conditions.items():
+    order = {name: (-len(one.bound), one.shuffled, one.bound) for name, one in scores.conditions.items()}
+    for name in sorted(order, key=order.__getitem__):
+        one = scores.conditions[name]
         asked = [one.questions, *(one.by_kind.get(kind) for kind in kinds)] if kinds else []
         cells = ["-" if found is None else f"{found.accuracy:.3f}" for found in asked]
         table.add_row(name, "-" if one.cider_d is None else f"{one.cider_d:.3f}", *cells)
-    first = next(iter(scores.conditions.values()))
+    first = scores.conditions[min(order, key=order.__getitem__)]
     if first.questions is not None:
         chance = [first.questions, *(first.by_kind[kind] for kind in kinds)]
         table.add_section()

@@ -15,7 +15,7 @@ from fusion_eval.schemas import ManifestRow
 from pydantic import BaseModel, ConfigDict, Field
 
 from fusion_train.datasets.audio_files import files_with
-from fusion_train.datasets.base import VIDEO, DatasetContent, PreparedDataset, write_dataset
+from fusion_train.datasets.base import CARD, VIDEO, DatasetContent, PreparedDataset, open_dataset, write_dataset
 from fusion_train.datasets.folder import FolderOptions, caption_files, link_audio, read_captions, references_of
 from fusion_train.datasets.inspection import inspect_files
 
@@ -39,17 +39,20 @@ class AvCaptionsRecipe:
     options_type = AvCaptionsOptions
 
     def identity(self, options: AvCaptionsOptions) -> dict[str, Any]:
-        """Return the resolved places; what lies there is looked at anew by each preparation."""
-        places = {"video_dir": options.video_dir, "csv_dir": options.csv_dir}
-        return {name: place and str(place.resolve()) for name, place in places.items()} | {"split": options.split}
+        """Return what the content depends on: the files alone, which each preparation looks at anew."""
+        return {"corpus": self.name}
 
     def prepare(self, root: Path, options: AvCaptionsOptions) -> PreparedDataset:
         """Decode frames of every video and write the manifest and the captions.
+
+        Where no place is given and the captions lie prepared, they are opened.
 
         Raises:
             DataError: the folder is missing, there is no table of captions, a table is malformed, or a path leaves the folder.
             ConfigError: ``root`` is in use by something else.
         """
+        if options.video_dir is None and options.csv_dir is None and (root / CARD).is_file():
+            return open_dataset(root)
         video_dir = options.video_dir or root
         if not video_dir.is_dir():
             raise DataError(f"The folder of videos {video_dir} does not exist; give an existing one with --video-dir.")

@@ -22,7 +22,7 @@ from fusion_eval.schemas.questions import QuestionItem, Questions
 from pydantic import BaseModel, ConfigDict, Field
 
 from fusion_train.datasets.audio_files import files_with
-from fusion_train.datasets.base import VIDEO, DatasetContent, PreparedDataset, write_dataset
+from fusion_train.datasets.base import CARD, VIDEO, DatasetContent, PreparedDataset, open_dataset, write_dataset
 from fusion_train.datasets.folder import link_audio
 from fusion_train.datasets.inspection import MISSING, inspect_files
 
@@ -36,8 +36,8 @@ class AvqaOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    video_dir: Path = Field(description="Folder of videos, called VIDEO_ID.mp4, at any depth.")
-    source: Path = Field(description=f"Folder with {', '.join(FILES.values())}.")
+    video_dir: Path | None = Field(default=None, description="Folder of videos, called VIDEO_ID.mp4, at any depth.")
+    source: Path | None = Field(default=None, description=f"Folder with {', '.join(FILES.values())}.")
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,30 @@ class AvqaRecipe:
     options_type = AvqaOptions
 
     def identity(self, options: AvqaOptions) -> dict[str, Any]:
-        """Return the resolved places; what lies there is looked at anew by each preparation."""
-        return {"video_dir": str(options.video_dir.resolve()), "source": str(options.source.resolve())}
+        """Return what the content depends on: the files alone, which each preparation looks at anew."""
+        return {"corpus": self.name}
 
     def prepare(self, root: Path, options: AvqaOptions) -> PreparedDataset:
         """Read the lists, decode frames of every video and write the manifest and the questions.
+
+        Where no place is given and the questions lie prepared, they are opened.
 
         Raises:
             DataError: a folder or list is missing, or an entry is malformed; names the list and the entry.
             ConfigError: ``root`` is in use by something else.
         """
-        entries = {split: read_entries(options.source / name) for split, name in FILES.items()}
-        if not options.video_dir.is_dir():
+        source, video_dir = options.source, options.video_dir
+        if source is None or video_dir is None:
+            if (root / CARD).is_file():
+                return open_dataset(root)
             raise DataError(
-                f"The folder of videos {options.video_dir} does not exist; give an existing one with --video-dir."
+                f"{root} is not prepared yet: fusion data prepare {self.name} --video-dir DIR --source DIR."
             )
-        prefix = link_audio(root, options.video_dir, VIDEO)
-        rows = _rows(root, options.video_dir, entries, prefix)
+        entries = {split: read_entries(source / name) for split, name in FILES.items()}
+        if not video_dir.is_dir():
+            raise DataError(f"The folder of videos {video_dir} does not exist; give an existing one with --video-dir.")
+        prefix = link_audio(root, video_dir, VIDEO)
+        rows = _rows(root, video_dir, entries, prefix)
         known = known_answers(entries["train"])
         questions = [
             Questions(dataset=self.name, split=split, items=tuple(_question(split, entry, known) for entry in found))
