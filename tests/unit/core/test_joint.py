@@ -9,6 +9,7 @@ import pytest
 import torch
 from fusion_core.context import SomeClips
 from fusion_core.errors import ConfigError
+from fusion_core.systems import SYSTEMS
 from fusion_core.systems.additive import Additive
 from fusion_core.systems.base import load_system
 from fusion_core.systems.joint import Bound, Joint
@@ -238,3 +239,8 @@ def test_rows_that_cannot_be_shared_out_are_refused():
 
     with pytest.raises(ValueError, match="cannot be shared out"):
         SomeClips(Same(), torch.tensor([True, False])).enter_block(0, torch.zeros(3, 2, 4))
+
+
+def test_it_is_loaded_by_name_and_not_offered_as_a_system_to_compare():
+    assert "joint" not in SYSTEMS.names()
+    assert SYSTEMS.load("joint") is Joint

@@ -26,7 +26,7 @@ from fusion_encoders.registry import ENCODERS, load_encoder
 
 from fusion_train.assets import Asset, encoder_names, find_assets, read_dataset
 from fusion_train.config import RunSettings
-from fusion_train.joint_model import encoder_name
+from fusion_train.modal_encoders import encoder_name
 from fusion_train.model import PRECISIONS, compute_dtype, system_config
 
 _PROMPT, _CAPTION, _FRAMES = 32, 20, 32

@@ -14,12 +14,12 @@ from fusion_core.freeze import freeze
 from fusion_core.systems import SYSTEMS
 from fusion_core.systems.base import WEIGHTS_FILE, FusionSystem, load_system
 from fusion_core.systems.joint import Joint
-from fusion_encoders.base import FrozenEncoder
-from fusion_encoders.registry import ENCODERS, load_encoder
+from fusion_encoders.registry import ENCODERS
 from fusion_eval.schemas import RunCard
 
 from fusion_train.card import CARD_FILE
 from fusion_train.config import RunSettings
+from fusion_train.modal_encoders import encoder_name
 from fusion_train.model import ADAPTER_FOLDER, read_settings, system_config
 
 
@@ -55,38 +55,6 @@ def read_start(folder: Path) -> Start:
         return Start(system.by_modality(), encoders, sha256, backbone)
     modality = str(ENCODERS.load(settings.encoder).modality)
     return Start({modality: system}, {modality: settings.encoder}, sha256, backbone)
-
-
-def encoder_name(settings: RunSettings, modality: str) -> str:
-    """Return the name of a modality's encoder.
-
-    Raises:
-        ConfigError: none is set.
-    """
-    named = settings.modalities[modality].encoder
-    if named is None and modality == "audio":
-        return settings.encoder
-    if named is None:
-        raise ConfigError(f"modalities.{modality} has no encoder; give it by --set modalities.{modality}.encoder=NAME.")
-    return named
-
-
-def load_encoders(settings: RunSettings) -> dict[str, FrozenEncoder]:
-    """Load the encoder of each modality.
-
-    Raises:
-        ConfigError: an encoder is of another modality.
-        MissingAssetError: weights are missing.
-    """
-    encoders = {}
-    for modality in settings.modalities:
-        encoder = load_encoder(encoder_name(settings, modality))
-        if encoder.modality != modality:
-            raise ConfigError(
-                f"modalities.{modality}.encoder is {encoder.name!r}, which reads {encoder.modality}; give one for {modality}."
-            )
-        encoders[modality] = encoder
-    return encoders
 
 
 def build_joint(

@@ -24,7 +24,7 @@ from fusion_train.datasets.base import PreparedDataset
 from fusion_train.datasets.registry import parse_options, prepare_dataset
 from fusion_train.examples import CaptionedClip, TrainingExamples
 from fusion_train.experiment import Experiment
-from fusion_train.joint_model import Start, build_joint, load_encoders, read_start
+from fusion_train.joint_model import Start, build_joint, read_start
 from fusion_train.kept_hearing import caption_again
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer, run_name
@@ -32,6 +32,7 @@ from fusion_train.materials import SPLITS, Materials, encode_dataset, split_data
 from fusion_train.mixed_reading import MixedLearner, MixedReader
 from fusion_train.mixture import MixedExamples
 from fusion_train.modal_conditions import ModalExamination, accuracy, conditions, examine
+from fusion_train.modal_encoders import load_encoders, primary
 from fusion_train.modalities import ModalLookup
 from fusion_train.model import build_backbone, read_settings
 from fusion_train.statistics import fit_statistics
@@ -39,7 +40,7 @@ from fusion_train.statistics import fit_statistics
 
 @dataclass(frozen=True)
 class ModalMaterials(Materials):
-    """Everything that is ready before training; encoder and cache are those of the first modality.
+    """Everything that is ready before training; encoder and cache are those of the primary modality.
 
     Attributes:
         encoders: the frozen encoders by modality.
@@ -86,7 +87,7 @@ class ModalExperiment(Experiment):
         lookup = ModalLookup(caches)
         read = split_data if dataset.has_references("train") else question_split
         splits = {split: read(dataset, split, lookup) for split in SPLITS}
-        first = next(iter(encoders))
+        first = primary(encoders)
         return ModalMaterials(
             dataset, encoders[first], caches[first], build_backbone(settings), splits, encoders, lookup, start
         )

@@ -34,6 +34,15 @@ class ModalFeatures:
     sequences: Mapping[str, FeatureSequence]
     present: Mapping[str, Tensor]
 
+    @classmethod
+    def join(cls, clips: Sequence[Mapping[str, Tensor]]) -> ModalFeatures:
+        """Join clips, each the frames x_TA of the modalities that it has, into one batch."""
+        sequences, present = {}, {}
+        for name in dict.fromkeys(name for clip in clips for name in clip):
+            sequences[name] = FeatureSequence.pad([clip[name] for clip in clips if name in clip])
+            present[name] = torch.tensor([name in clip for clip in clips])
+        return cls(len(clips), sequences, present)
+
     def __len__(self) -> int:
         return self.clips
 
@@ -112,14 +121,11 @@ class ModalLookup:
             hashes: of the clips' files.
             bound: the modalities that each clip is given, of those that it has; None gives all.
         """
-        sequences, present = {}, {}
+        clips: list[dict[str, Tensor]] = [{} for _ in hashes]
         for name, cache in self.caches.items():
             source = self.sources.get(name)
-            keys = [source(sha256) if source else sha256 for sha256 in hashes]
-            given = [bound is None or name in chosen for chosen in (bound or [()] * len(keys))]
-            flags = [wanted and cache.has(key) for key, wanted in zip(keys, given, strict=True)]
-            if any(flags):
-                frames = [np.asarray(cache.get(key), np.float32) for key, here in zip(keys, flags, strict=True) if here]
-                sequences[name] = FeatureSequence.pad([torch.from_numpy(x_TA) for x_TA in frames])
-                present[name] = torch.tensor(flags)
-        return ModalFeatures(len(hashes), sequences, present)
+            for place, sha256 in enumerate(hashes):
+                key = source(sha256) if source else sha256
+                if (bound is None or name in bound[place]) and cache.has(key):
+                    clips[place][name] = torch.from_numpy(np.asarray(cache.get(key), np.float32))
+        return ModalFeatures.join(clips)

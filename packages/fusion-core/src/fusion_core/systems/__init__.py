@@ -13,7 +13,7 @@ SYSTEMS = LazyRegistry(
         "cross-attention": "fusion_core.systems.cross_attention:CrossAttention",
         "data-only": "fusion_core.systems.data_only:DataOnly",
         "hybrid": "fusion_core.systems.hybrid:Hybrid",
-        "joint": "fusion_core.systems.joint:Joint",
         "partial-unfreeze": "fusion_core.systems.partial_unfreeze:PartialUnfreeze",
     },
+    unlisted={"joint": "fusion_core.systems.joint:Joint"},
 )
