@@ -18,6 +18,7 @@ from fusion_train.examples import CaptionedClip
 from fusion_train.mixed_reading import MixedReader
 from fusion_train.mixture import MixedExamples, make_mixed_batch
 from fusion_train.modalities import ModalLookup
+from fusion_train.objectives.xe import cross_entropy_sum
 
 WIDTHS = {"audio": 6, "video": 4}
 
@@ -168,3 +169,22 @@ def test_prompts_are_padded_on_the_left_and_texts_on_the_right(backbone):
     assert batch.mask_BS.sum(dim=1).tolist() == [len(short.ids) + 2, len(long.ids) + 1]
     assert batch.labels_BS.sum().item() == len(batch.targets_N) == 5
     assert batch.to(torch.device("cpu")).prompts == (short, long)
+
+
+def test_an_answers_tokens_weigh_more_than_a_captions(backbone):
+    system = make_joint(backbone, "answer")
+    system.attach(backbone)
+    examples = make_examples(backbone, system, alone=0.0, answer_weight=3.0)
+    reader = MixedReader(backbone, examples.distinct_prompts(), examples.prompt, system, settings(frozen_prefix=False))
+
+    def loss(pairs) -> float:
+        batch = examples.collate(pairs)
+        return float(cross_entropy_sum(reader, batch, batch.features.bind(system)))
+
+    with torch.no_grad():
+        caption, answer = loss([(0, 0)]), loss([(0, 2)])
+        assert loss([(0, 0), (0, 2)]) == pytest.approx(caption + answer, rel=1e-4)
+        examples.answer_weight = 1.0
+        assert loss([(0, 2)]) == pytest.approx(answer / 3, rel=1e-5)
+        assert loss([(0, 0)]) == pytest.approx(caption, rel=1e-6)
+    system.detach()

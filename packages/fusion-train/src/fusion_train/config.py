@@ -65,6 +65,9 @@ class MixtureSettings(Settings):
     questions: bool = Field(
         True, description="Learn from the dataset's questions too: prompt the question, text the answer."
     )
+    answer_weight: float = Field(
+        4.0, gt=0, description="Of an answer's tokens in the loss: it has few beside a caption."
+    )
     alone: float = Field(0.25, ge=0, le=1, description="Share of the texts for which one modality alone is bound.")
 
 

@@ -54,6 +54,7 @@ class Batch:
         labels_BS: True at each position whose *next* token is to be predicted: the prompt's last and the caption's.
         targets_N: those next tokens, row by row, the end token the last of each row.
         features: the clips' frames.
+        weights_N: how much each of those tokens counts; None where all count the same.
     """
 
     ids_BS: Tensor
@@ -61,6 +62,7 @@ class Batch:
     labels_BS: Tensor
     targets_N: Tensor
     features: Features
+    weights_N: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -75,6 +77,7 @@ class Batch:
             self.labels_BS.to(device),
             self.targets_N.to(device),
             self.features.to(device),
+            None if self.weights_N is None else self.weights_N.to(device),
         )
 
 

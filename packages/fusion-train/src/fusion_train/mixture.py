@@ -1,6 +1,7 @@
 """What several modalities learn from: captions and answers in one mixture, each text after its own prompt.
 
-A caption follows the run's instruction, an answer its question: the same objective, the same gates. An epoch shows each clip
+A caption follows the run's instruction, an answer its question: the same objective, the same gates. An answer has few tokens
+beside a caption, so they weigh more (``answer_weight``). An epoch shows each clip
 once, with one of its texts, captions and answers drawn alike. For a share of the texts one modality alone is bound, so that none
 learns to lean on the others. Which text and which modality is a function of seed, epoch, clip and text, so a run that is taken
 up again sees what an unbroken one sees.
@@ -77,9 +78,11 @@ class MixedExamples(TrainingExamples):
         super().__init__(clips, backbone, system.prompt(backbone, settings.instruction), first.get, seed)
         self.lookup = lookup
         self.alone = settings.alone
+        self.answer_weight = settings.answer_weight
         if not captions:
             self.tokens = [[] for _ in self.clips]
         self.prompts = [[self.prompt] * len(texts) for texts in self.tokens]
+        self.captions = [len(texts) for texts in self.tokens]
         if settings.questions:
             self._add_answers(questions, backbone, system)
 
@@ -113,7 +116,8 @@ class MixedExamples(TrainingExamples):
         prompts = [self.prompts[clip][text] for clip, text in pairs]
         hashes = [self.clips[clip].sha256 for clip, _ in pairs]
         features = self.lookup.gather(hashes, [self.bound(clip, text) for clip, text in pairs])
-        return make_mixed_batch(prompts, texts, self.pad_id, features)
+        weights = [1.0 if text < self.captions[clip] else self.answer_weight for clip, text in pairs]
+        return make_mixed_batch(prompts, texts, self.pad_id, features, weights)
 
 
 def question_prompt(backbone: Backbone, system: FusionSystem, text: str) -> Prompt:
@@ -124,7 +128,11 @@ def question_prompt(backbone: Backbone, system: FusionSystem, text: str) -> Prom
 
 
 def make_mixed_batch(
-    prompts: Sequence[Prompt], texts: Sequence[Sequence[int]], pad_id: int, features: Features
+    prompts: Sequence[Prompt],
+    texts: Sequence[Sequence[int]],
+    pad_id: int,
+    features: Features,
+    weights: Sequence[float] | None = None,
 ) -> MixedBatch:
     """Build the tensors of one forward pass: prompts padded on the left, texts on the right.
 
@@ -133,6 +141,7 @@ def make_mixed_batch(
         texts: token ids, the last of each a target alone.
         pad_id: the token that fills up rows.
         features: the clips' frames.
+        weights: how much the tokens of each text count; None counts all the same.
     """
     before, after = max(len(prompt.ids) for prompt in prompts), max(len(text) - 1 for text in texts)
     shape = (len(texts), before + after)
@@ -144,4 +153,6 @@ def make_mixed_batch(
         mask_BS[row, start:stop] = 1
         labels_BS[row, before - 1 : stop] = True
     targets_N: Tensor = torch.tensor([token for text in texts for token in text])
-    return MixedBatch(ids_BS, mask_BS, labels_BS, targets_N, features, tuple(prompts))
+    of_texts = weights or [1.0] * len(texts)
+    weights_N = torch.tensor([weight for weight, text in zip(of_texts, texts, strict=True) for _ in text])
+    return MixedBatch(ids_BS, mask_BS, labels_BS, targets_N, features, weights_N, tuple(prompts))

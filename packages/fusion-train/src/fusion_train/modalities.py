@@ -104,7 +104,7 @@ class ModalLookup:
 
     def shuffled(self, modality: str, others: Mapping[str, str]) -> ModalLookup:
         """Return a lookup that gives clips the frames of others in one modality."""
-        return ModalLookup(self.caches, {**self.sources, modality: lambda sha256: others[sha256]})
+        return ModalLookup(self.caches, {**self.sources, modality: lambda sha256: others.get(sha256, sha256)})
 
     def has(self, sha256: str) -> bool:
         """Say whether a clip has any of the modalities."""
