@@ -299,7 +299,7 @@ def _print_statistics(statistics: dict[str, Any]) -> None:
         leakage, agreement = statistics["leakage"], statistics["agreement"]
         of_what = {"graphs": "graphs (all that happens)", "sequences": "class sequences", "references": "references"}
         shares = [f"{leakage[name]:.1%} of test {what}" for name, what in of_what.items() if name in leakage]
-        stdout.print(f"Leakage, what also occurs in train: {', '.join(shares)}.")
+        stdout.print(f"Leakage: {', '.join(shares)} also occur in train.")
         stdout.print(
             f"Agreement of references (templates, not people), ROUGE-L: {agreement['own_clip']:.2f} in their own clip, "
             f"{agreement['random_clip']:.2f} with a random clip (people on Clotho: 0.47 and 0.19)."
