@@ -175,6 +175,10 @@ def test_efficientnet_tells_frames_apart(clip):
     pixels_T3HW = encoder.read(clip)
     x_TA = encoder.encode(pixels_T3HW)
     assert x_TA.shape == (4, encoder.width)
+    one_sided = torch.zeros(1, 3, 96, 96, dtype=torch.uint8)
+    one_sided[:, 0, 30:60, 60:90] = 255
+    sides_T2A = encoder.encode(one_sided).unflatten(1, (2, -1))
+    assert not torch.allclose(sides_T2A[:, 0], sides_T2A[:, 1], atol=0.1)  # left and right are told apart
     assert torch.allclose(encoder.encode(pixels_T3HW[2:3]), x_TA[2:3], atol=1e-4)
     assert pickle.loads(pickle.dumps(encoder)).fingerprint() == encoder.fingerprint()
     assert FeatureSequence.pad([x_TA, x_TA[:2]]).mask_BT.sum().item() == 6

@@ -1,8 +1,9 @@
 """EfficientNet-Lite0 frame by frame, as an encoder of video.
 
-The network and its weights are those of :mod:`fusion_encoders.efficientnet`; each frame becomes a mean over the cells and a peak.
+The network and its weights are those of :mod:`fusion_encoders.efficientnet`. Of each half of a frame, left and right, the largest
+value of each channel is kept: with one value for the whole frame nothing tells where a thing is.
 
-Shapes: T frames, C cells of a frame, H and W pixels, A encoder width.
+Shapes: T frames, H and W pixels or cells, A encoder width.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from fusion_core.errors import ConfigError
 from torch import Tensor
 
 from fusion_encoders.base import sha256_of_settings
-from fusion_encoders.efficientnet import EfficientNetLite0
+from fusion_encoders.efficientnet import GRID, EfficientNetLite0
 from fusion_encoders.frames import VideoEncoder
 from fusion_encoders.precision import Precision
 from fusion_encoders.video import FRAME_CHOICE
 
 
 class EfficientNetFrames(VideoEncoder):
-    """The mean and the maximum over the 49 cells of each frame, 2 x 1280 values.
+    """The maximum over the cells of each frame's left half and of its right half, 2 x 1280 values.
 
     Args:
         frame_rate: frames a second that are seen.
@@ -45,7 +46,7 @@ class EfficientNetFrames(VideoEncoder):
         self.preprocessing_sha256 = sha256_of_settings(
             {
                 "pictures": self._network.preprocessing_sha256,
-                "cells": "mean and maximum",
+                "cells": "maximum of each half",
                 "frame_rate": frame_rate,
                 "frames": FRAME_CHOICE,
             }
@@ -61,5 +62,7 @@ class EfficientNetFrames(VideoEncoder):
 
     def encode(self, pixels_T3HW: Tensor, /) -> Tensor:
         """Return one frame x_A for each frame of the video."""
-        x_TCA = self._network.encode(pixels_T3HW)
-        return torch.cat([x_TCA.mean(dim=1), x_TCA.amax(dim=1)], dim=1)
+        x_THWA = self._network.encode(pixels_T3HW).unflatten(1, (GRID, GRID))
+        half = GRID // 2 + 1  # both halves have the column in the middle
+        left_TA, right_TA = x_THWA[:, :, :half].amax(dim=(1, 2)), x_THWA[:, :, -half:].amax(dim=(1, 2))
+        return torch.cat([left_TA, right_TA], dim=1)
