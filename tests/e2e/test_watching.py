@@ -59,6 +59,10 @@ def test_from_an_audio_run_with_its_gates_frozen_or_not(place):
     before = json.loads((place / "audio" / "predictions" / "audio.json").read_text())["items"]
     after = json.loads((place / "frozen" / "predictions" / "kept-audio.json").read_text())["items"]
     assert after == before, "with frozen audio the first run's captions are what they were"
+    clip = next((place / "data").glob("av-scenes*/video/test/*.mp4"))
+    (said,) = json.loads(run("caption", str(clip), "--ckpt", "free", "--json"))
+    assert said["file"] == str(clip)
+    assert said["candidates"]
 
 
 @pytest.mark.slow

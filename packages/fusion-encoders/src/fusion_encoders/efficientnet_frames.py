@@ -62,7 +62,8 @@ class EfficientNetFrames(VideoEncoder):
 
     def encode(self, pixels_T3HW: Tensor, /) -> Tensor:
         """Return one frame x_A for each frame of the video."""
-        x_THWA = self._network.encode(pixels_T3HW).unflatten(1, (GRID, GRID))
+        x_TCA = self._network.encode(pixels_T3HW)
+        x_THWA = x_TCA.reshape(len(x_TCA), GRID, GRID, -1)
         half = GRID // 2 + 1  # both halves have the column in the middle
         left_TA, right_TA = x_THWA[:, :, :half].amax(dim=(1, 2)), x_THWA[:, :, -half:].amax(dim=(1, 2))
         return torch.cat([left_TA, right_TA], dim=1)
