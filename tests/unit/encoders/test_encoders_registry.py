@@ -22,7 +22,11 @@ def test_every_line_of_the_registry_is_importable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("logmell", "did you mean 'logmel'"), ("zzz", "known are aisfx, clap, clap-fused, logmel")]
+    ("name", "hint"),
+    [
+        ("logmell", "did you mean 'logmel'"),
+        ("zzz", "known are aisfx, clap, clap-fused, efficientnet-lite0, logmel, patches, timesformer"),
+    ],
 )
 def test_an_unknown_name_gets_a_suggestion(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):

@@ -1,4 +1,4 @@
-"""``fusion caption``: captions of one's own audio files by a trained run."""
+"""``fusion caption``: captions of one's own audio or video files by a trained run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def caption(
-    files: Annotated[list[Path], typer.Argument(help="Audio files (wav, flac, ogg, mp3, …).")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files (wav, flac, ogg, mp3, …), or videos (mp4, …).")],
     checkpoint: Annotated[Path, typer.Option("--ckpt", help="The run directory that fusion train wrote.")],
     beams: Annotated[int | None, typer.Option("--beams", min=1, help="Beams; the run's own if not given.")] = None,
     candidates: Annotated[
@@ -22,7 +22,7 @@ def caption(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print captions and candidates as JSON.")] = False,
 ) -> None:
-    """Say what is heard in audio files: one caption a line, in the order of the files.
+    """Say what is heard in audio files, or seen and heard in videos: one caption a line, in the order of the files.
 
     With several files each line begins with the file's name. A file that cannot be used is named on the error stream with the
     reason, the rest goes on, and the exit code is 3.
@@ -31,22 +31,21 @@ def caption(
 
         fusion caption dog.wav rain.flac --ckpt runs/scenes-additive-20260101-120000
     """
-    from fusion_encoders.audio import AudioFault, load_audio
-    from fusion_encoders.base import FeatureSequence
+    from fusion_encoders.faults import MediaFault
     from fusion_train.model import load_run
 
     model = load_run(checkpoint)
     frames, faults = {}, {}
     for path in files:
         try:
-            frames[path] = model.encoder.encode(load_audio(path, model.encoder.sample_rate))
-        except AudioFault as fault:
+            frames[path] = model.read(path)
+        except MediaFault as fault:
             faults[path] = fault.reason
     settings = model.decoding if beams is None else model.decoding.model_copy(update={"beams": beams})
     captions: dict[Path, list[CaptionCandidate]] = {}
     for start in range(0, len(frames), settings.batch):
         part = list(frames)[start : start + settings.batch]
-        found = model.captioner.caption(FeatureSequence.pad([frames[path] for path in part]), settings)
+        found = model.captioner.caption(model.features([frames[path] for path in part]), settings)
         captions.update(zip(part, found, strict=True))
     if as_json:
         print_json(

@@ -31,7 +31,11 @@ def prepare(
         Path | None, typer.Option(help="Folder of the tables of captions (folder, audiocaps, clotho).")
     ] = None,
     bank: Annotated[Path | None, typer.Option(help="Folder of labelled recordings (scenes).")] = None,
-    source: Annotated[Path | None, typer.Option(help="LLaVA's list of conversations (llava-probe).")] = None,
+    video_dir: Annotated[Path | None, typer.Option(help="Folder of videos, at any depth (av-captions, avqa).")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="LLaVA's list of conversations (llava-probe); folder of MUSIC-AVQA's lists (avqa)."),
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that the list's images begin in (llava-probe).")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of every draw (scenes, visual-questions, llava-probe).")
@@ -57,6 +61,10 @@ def prepare(
 
         fusion data prepare audiocaps --csv-dir audiocaps/dataset --audio-dir /data/audiocaps/wav
 
+        fusion data prepare av-scenes
+
+        fusion data prepare avqa --video-dir /data/MUSIC-AVQA/videos --source MUSIC-AVQA/data/json
+
         fusion data prepare visual-questions
 
         fusion data prepare llava-probe --source llava_v1_5_mix665k.json --images /data/llava
@@ -64,6 +72,7 @@ def prepare(
     from fusion_train.datasets.registry import parse_options, prepare_dataset
 
     given = {"audio_dir": audio_dir, "csv_dir": csv_dir, "bank": bank, "seed": seed, "source": source, "images": images}
+    given["video_dir"] = video_dir
     options = parse_options(dataset, given | _settings(settings or ()))
     prepared = prepare_dataset(dataset, options, root)
     result = _summary(prepared)
@@ -275,6 +284,8 @@ def _print_statistics(statistics: dict[str, Any]) -> None:
         stdout.print(f"Locked list: {statistics['probe_sha256']}")
         if "disclosure" in statistics:
             stdout.print(statistics["disclosure"])
+    if "commonest_answer" in statistics:
+        _print_answers(statistics)
     if "bank" in statistics:
         found = next(iter(statistics["bank"].values()))
         columns = [name for name in ("train", "val", "test", "parameters") if name in found]
@@ -286,11 +297,24 @@ def _print_statistics(statistics: dict[str, Any]) -> None:
         _print_clips("Left out", [{"path": path, "reason": why} for path, why in statistics["left_out"].items()])
     if "leakage" in statistics:
         leakage, agreement = statistics["leakage"], statistics["agreement"]
-        stdout.print(
-            f"Leakage: {leakage['graphs']:.1%} of test graphs (classes, counts, order), {leakage['sequences']:.1%} of "
-            f"test class sequences and {leakage['references']:.1%} of test references also occur in train."
-        )
+        of_what = {"graphs": "graphs (all that happens)", "sequences": "class sequences", "references": "references"}
+        shares = [f"{leakage[name]:.1%} of test {what}" for name, what in of_what.items() if name in leakage]
+        stdout.print(f"Leakage: {', '.join(shares)} also occur in train.")
         stdout.print(
             f"Agreement of references (templates, not people), ROUGE-L: {agreement['own_clip']:.2f} in their own clip, "
             f"{agreement['random_clip']:.2f} with a random clip (people on Clotho: 0.47 and 0.19)."
         )
+
+
+def _print_answers(statistics: dict[str, Any]) -> None:
+    """Print how many questions about clips there are, and what guessing the commonest answer reaches."""
+    from rich.table import Table
+
+    splits = list(statistics["commonest_answer"])
+    table = Table("question", *splits, title="The commonest answer's share", title_justify="left")
+    for category in dict.fromkeys(name for split in splits for name in statistics["commonest_answer"][split]):
+        shares = [statistics["commonest_answer"][split].get(category) for split in splits]
+        table.add_row(category, *("-" if found is None else f"{found:.2f}" for found in shares))
+    table.add_section()
+    table.add_row("questions", *(str(sum(statistics["questions"][split].values())) for split in splits))
+    stdout.print(table)

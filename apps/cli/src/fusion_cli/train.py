@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusion_cli.console import print_json, stderr, stdout
+from fusion_cli.modalities import print_modalities
 
 if TYPE_CHECKING:
     from fusion_train.config import RunSettings
@@ -38,6 +39,19 @@ def train(
         bool,
         typer.Option("--scst", help="Go on with self-critical training from the best weights; its run is RUN/scst."),
     ] = False,
+    modalities: Annotated[
+        str | None,
+        typer.Option(
+            "--modalities", help="Modalities that are bound together, such as video,audio; the profile's if not given."
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Begin with the modalities of this finished run, such as an audio run."),
+    ] = None,
+    frozen: Annotated[
+        list[str] | None, typer.Option("--freeze", help="A modality of --init that stays as it is; repeatable.")
+    ] = None,
     keep: Annotated[int | None, typer.Option("--keep", help="Checkpoints that stay, the newest.", min=1)] = None,
     processes: Annotated[
         int, typer.Option("--processes", help="Processes that share each step: one a GPU, or on CPUs.", min=1)
@@ -70,17 +84,22 @@ def train(
 
         fusion train scenes --system additive --processes 2
 
+        fusion train av-scenes --system additive --modalities video,audio --init runs/RUN --freeze audio
+
     On a cluster, torchrun … -m fusion_cli train … --out RUN does the same as --processes; a step has batch × accumulate clips.
     """
-    from fusion_train.config import load_settings
+    from fusion_train.config import choose_modalities, load_settings
     from fusion_train.experiment import Experiment, Request, latest_unfinished, new_run_folder
+    from fusion_train.modal_experiment import ModalExperiment
 
     overrides = list(changes or [])
     if bank is not None:
         overrides.append(f"dataset.bank={bank.resolve()}")
     overrides += ["scst.start=always"] if scst else []
     overrides += [f"checkpoints_kept={keep}"] if keep is not None else []
-    settings = load_settings(profile, overrides, seed, system, dataset)
+    overrides += [f"init={init.resolve()}"] if init is not None else []
+    names = None if modalities is None else [name.strip() for name in modalities.split(",") if name.strip()]
+    settings = choose_modalities(load_settings(profile, overrides, seed, system, dataset), names, frozen or [])
     if dry_run:
         _dry_run(dataset, system, settings, root, as_json)
         return
@@ -91,9 +110,13 @@ def train(
 
         raise typer.Exit(run_in_processes(processes, out))
     request = Request(dataset, system, settings, out, root, resume, ("fusion", *sys.argv[1:]), tuple(track or ()))
-    experiment = Experiment(request, lambda sentence: stderr.print(f"[dim]▸[/dim] {sentence}", highlight=False))
+    kind = ModalExperiment if settings.modalities else Experiment
+    experiment = kind(request, lambda sentence: stderr.print(f"[dim]▸[/dim] {sentence}", highlight=False))
     phases = experiment.run()
     if not experiment.writes:
+        return
+    if settings.modalities:
+        print_modalities(out, as_json)
         return
     for phase in phases:
         _print_results(

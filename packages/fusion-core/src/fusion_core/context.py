@@ -8,6 +8,7 @@ Shapes: B batch (times beams), S text positions of this call, D backbone width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -80,6 +81,47 @@ class HeardFrom:
         if result_BSD is rest_BSD:
             return h_BSD
         return torch.cat([h_BSD[:, : self.start], result_BSD], dim=1)
+
+
+class Together:
+    """Several modalities in one call, one after another: each reads the stream as those before it have left it.
+
+    Args:
+        contexts: what each of them adds.
+    """
+
+    def __init__(self, contexts: Sequence[FusionContext]) -> None:
+        self.contexts = tuple(contexts)
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        """Let each of them act."""
+        for context in self.contexts:
+            h_BSD = context.enter_block(block, h_BSD)
+        return h_BSD
+
+
+class SomeClips:
+    """Lets another context act on some clips of a call; the rows of the others are left as they are.
+
+    Args:
+        context: what acts; it is bound to those clips alone.
+        present_B: True for each clip of the call that it is bound to.
+    """
+
+    def __init__(self, context: FusionContext, present_B: Tensor) -> None:
+        self.context = context
+        self.present_B = present_B
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        """Hand on the rows of the clips that are there."""
+        rows_B = expand_to_beams(self.present_B.to(h_BSD.device), h_BSD.shape[0])
+        some_BSD = h_BSD[rows_B]
+        result_BSD = self.context.enter_block(block, some_BSD)
+        if result_BSD is some_BSD:
+            return h_BSD
+        whole_BSD = h_BSD.clone()
+        whole_BSD[rows_B] = result_BSD
+        return whole_BSD
 
 
 class ResidualAlignment:

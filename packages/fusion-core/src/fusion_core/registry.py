@@ -17,12 +17,14 @@ class LazyRegistry:
         kind: what an entry is called in messages, such as ``"system"``.
         group: the entry-point group by which another package adds entries, such as ``"fusion.systems"``.
         builtin: name -> ``"module:attribute"``.
+        unlisted: the same, of what is loaded by name and never offered: it is made of the others.
     """
 
-    def __init__(self, kind: str, group: str, builtin: dict[str, str]) -> None:
+    def __init__(self, kind: str, group: str, builtin: dict[str, str], unlisted: dict[str, str] | None = None) -> None:
         self.kind = kind
         self.group = group
         self._builtin = builtin
+        self._unlisted = unlisted or {}
 
     def names(self) -> list[str]:
         """Return every name, those of other packages included, sorted."""
@@ -35,8 +37,8 @@ class LazyRegistry:
             ConfigError: no such name; the message suggests the nearest.
             MissingAssetError: another package's entry does not import.
         """
-        if name in self._builtin:
-            module, _, attribute = self._builtin[name].partition(":")
+        if place := self._builtin.get(name) or self._unlisted.get(name):
+            module, _, attribute = place.partition(":")
             return getattr(import_module(module), attribute)
         for point in entry_points(group=self.group, name=name):
             return self._load(point)

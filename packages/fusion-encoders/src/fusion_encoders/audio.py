@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import torch
-from fusion_core.errors import DataError
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fusion_encoders.faults import MediaFault, require_content
+from fusion_encoders.video import VIDEO_SUFFIXES, load_sound_track
+
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
-
-FaultStatus = Literal["missing", "corrupt", "too_short"]
 
 MINIMUM_SECONDS = 0.1
 SAMPLE_RATES = (1_000, 768_000)
@@ -36,16 +36,8 @@ _SMALLEST_DECODED_SHARE = 0.9
 """Whole Ogg and MP3 files decode to up to 0.5% less than their headers say; below this share a file is cut off."""
 
 
-class AudioFault(DataError):  # noqa: N818 (the fault is in the file)
-    """An audio file that cannot be used, with the manifest's ``status`` for it and a ``reason`` in words."""
-
-    def __init__(self, status: FaultStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status: FaultStatus = status
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[AudioFault], tuple[FaultStatus, str]]:
-        return type(self), (self.status, self.reason)
+class AudioFault(MediaFault):
+    """An audio file that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,7 @@ def probe_audio(path: Path) -> AudioInfo:
     Raises:
         AudioFault: the file is missing, empty, no audio, or shorter than ``MINIMUM_SECONDS``.
     """
-    _require_content(path)
+    require_content(path, AudioFault)
     try:
         with soundfile.SoundFile(path) as sound:
             return _checked_info(sound)
@@ -72,12 +64,16 @@ def probe_audio(path: Path) -> AudioInfo:
 
 
 def load_audio(path: Path, sample_rate: int) -> Tensor:
-    """Decode an audio file to waveform_S: float32, mono (the mean of the channels), at ``sample_rate`` Hz.
+    """Decode an audio file, or the sound track of a video file, to waveform_S at ``sample_rate`` Hz.
+
+    It is float32 and mono, the mean of the channels.
 
     Raises:
-        AudioFault: the file is missing, empty, no audio, cut off, too short, or has samples that are not finite.
+        MediaFault: the file is missing, empty, no audio, cut off, too short, or has samples that are not finite.
     """
-    _require_content(path)
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return load_sound_track(path, sample_rate)
+    require_content(path, AudioFault)
     try:
         with soundfile.SoundFile(path) as sound:
             info = _checked_info(sound)
@@ -94,15 +90,6 @@ def load_audio(path: Path, sample_rate: int) -> Tensor:
         return waveform_S
     resampled_S: Tensor = _resampler(info.sample_rate, sample_rate)(waveform_S)
     return resampled_S
-
-
-def _require_content(path: Path) -> None:
-    if not path.exists():
-        raise AudioFault("missing", "the file does not exist")
-    if not path.is_file():
-        raise AudioFault("corrupt", "the path is not a regular file")
-    if path.stat().st_size == 0:
-        raise AudioFault("corrupt", "the file is empty (0 bytes)")
 
 
 def _unreadable(error: Exception) -> AudioFault:

@@ -9,10 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from fusion_encoders.audio import load_audio
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +50,39 @@ class FeatureSequence:
         positions_T = torch.arange(x_BTA.shape[1], device=x_BTA.device)
         return cls(x_BTA, positions_T[None] < lengths_B[:, None])
 
+    def __len__(self) -> int:
+        return len(self.mask_BT)
+
     def to(self, device: torch.device | str) -> FeatureSequence:
         """Return the same batch on another device."""
         return FeatureSequence(self.x_BTA.to(device), self.mask_BT.to(device))
 
 
 class FrozenEncoder(Protocol):
-    """A pretrained encoder of mono audio whose weights never change.
+    """A pretrained encoder of one modality whose weights never change; of mono audio, unless it says otherwise.
 
-    ``width`` is A; ``sample_rate`` (Hz) is the rate that ``encode`` expects. The two hashes name the weights and every
-    setting that changes the features, so that cached features of different encoders never mix.
+    ``width`` is A; ``sample_rate`` (Hz) is the rate of the audio that ``encode`` expects. The two hashes name the weights and
+    every setting that changes the features, so that cached features of different encoders never mix. An encoder of another
+    modality names it and reads files in its own way.
     """
 
     name: str
     width: int
+    modality: str = "audio"
     sample_rate: int
     weights_sha256: str
     preprocessing_sha256: str
 
-    def encode(self, waveform_S: Tensor) -> Tensor:
-        """Return the frames x_TA (float32, on the CPU) of one mono waveform; at least one frame."""
+    def read(self, path: Path) -> Tensor:
+        """Return what ``encode`` needs of a file: a waveform_S at the encoder's rate.
+
+        Raises:
+            MediaFault: the file cannot be used.
+        """
+        return load_audio(path, self.sample_rate)
+
+    def encode(self, media: Tensor, /) -> Tensor:
+        """Return the frames x_TA (float32, on the CPU) of what ``read`` gives; at least one frame."""
         ...
 
     def fingerprint(self) -> str:

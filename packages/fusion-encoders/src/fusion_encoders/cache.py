@@ -22,8 +22,8 @@ from fusion_core.files import cache_dir
 from fusion_core.journal import Journal
 from fusion_core.progress import track
 
-from fusion_encoders.audio import AudioFault
 from fusion_encoders.base import FrozenEncoder
+from fusion_encoders.faults import MediaFault
 from fusion_encoders.feature_store import FeatureStore, FeatureWriter, Frames
 from fusion_encoders.sharding import Shard
 from fusion_encoders.workers import Clip, encode_clips
@@ -150,7 +150,7 @@ class FeatureCache:
         started, encoded = time.monotonic(), 0
         with contextlib.closing(encode_clips(self._encoder, clips, workers)) as outcomes:
             for clip, outcome in track(outcomes, f"encoding with {self._encoder.name}", total=len(clips)):
-                if isinstance(outcome, AudioFault):
+                if isinstance(outcome, MediaFault):
                     quarantined[clip.id] = outcome.reason
                     fault = {"status": outcome.status, "reason": outcome.reason}
                     journal.write("quarantined", id=clip.id, path=str(clip.path), **fault)

@@ -1,8 +1,8 @@
 """Find an encoder by name: the ones of this package, and those that other packages announce as entry points.
 
-An encoder of ours is one file and one line in ``ENCODERS`` (audio), ``TEXT_ENCODERS`` or ``SIMILARITIES``. Another package adds
-one with an entry point in the group ``fusion.encoders``, ``fusion.text_encoders`` or ``fusion.similarities``: its name is the
-encoder's, its value ``module:class``.
+An encoder of ours is one file and one line in ``ENCODERS`` (of audio, video, …), ``TEXT_ENCODERS`` or ``SIMILARITIES``. Another
+package adds one with an entry point in the group ``fusion.encoders``, ``fusion.text_encoders`` or ``fusion.similarities``: its
+name is the encoder's, its value ``module:class``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ ENCODERS = LazyRegistry(
         "aisfx": "fusion_encoders.aisfx:AisfxEncoder",
         "clap": "fusion_encoders.clap:ClapEncoder",
         "clap-fused": "fusion_encoders.clap:FusedClapEncoder",
+        "efficientnet-lite0": "fusion_encoders.efficientnet_frames:EfficientNetFrames",
         "logmel": "fusion_encoders.logmel:LogMelEncoder",
+        "patches": "fusion_encoders.patches:PatchesEncoder",
+        "timesformer": "fusion_encoders.timesformer:TimesformerEncoder",
     },
 )
 
@@ -51,7 +54,7 @@ SIMILARITIES = LazyRegistry(
 
 
 def load_encoder(name: str, **options: Any) -> FrozenEncoder:
-    """Return the audio encoder of that name, made with its own options.
+    """Return the encoder of that name, of whichever modality, made with its own options.
 
     Raises:
         ConfigError: there is no such encoder, or it has no such option.

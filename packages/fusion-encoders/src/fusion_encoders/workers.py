@@ -1,4 +1,4 @@
-"""Encode audio files in several processes; the results come back in the order of the clips.
+"""Encode media files in several processes; the results come back in the order of the clips.
 
 A process encodes one clip at a time on one thread, so features do not depend on how many processes there are, and idle
 threads never wait for one another.
@@ -22,10 +22,10 @@ from fusion_core.files import sha256_file
 from fusion_core.processes import available_cores, follow_parent
 from numpy.typing import NDArray
 
-from fusion_encoders.audio import AudioFault, load_audio
 from fusion_encoders.base import FrozenEncoder
+from fusion_encoders.faults import MediaFault
 
-Outcome = NDArray[np.float16] | AudioFault
+Outcome = NDArray[np.float16] | MediaFault
 """The frames x_TA of a clip, or why there are none."""
 
 MOST_WORKERS = 16
@@ -38,7 +38,7 @@ _CLIPS_AHEAD = 4
 
 @dataclass(frozen=True)
 class Clip:
-    """An audio file to encode: its id, its path and the SHA-256 of its bytes."""
+    """A media file to encode: its id, its path and the SHA-256 of its bytes."""
 
     id: str
     path: Path
@@ -57,19 +57,19 @@ def default_workers(seconds: float) -> int:
 
 
 def encode_clip(encoder: FrozenEncoder, clip: Clip) -> Outcome:
-    """Return the frames x_TA of one audio file, rounded to float16, or why there are none."""
+    """Return the frames x_TA of one media file, rounded to float16, or why there are none."""
     try:
         if sha256_file(clip.path) != clip.sha256:
-            return AudioFault("corrupt", "the file has changed since the dataset was prepared: prepare it again")
-        x_TA = encoder.encode(load_audio(clip.path, encoder.sample_rate)).to(torch.float16)
-    except AudioFault as fault:
+            return MediaFault("corrupt", "the file has changed since the dataset was prepared: prepare it again")
+        x_TA = encoder.encode(encoder.read(clip.path)).to(torch.float16)
+    except MediaFault as fault:
         return fault
     except FileNotFoundError:
-        return AudioFault("missing", "the file does not exist")
+        return MediaFault("missing", "the file does not exist")
     except OSError as error:
-        return AudioFault("corrupt", f"the file cannot be read ({error.strerror or error})")
+        return MediaFault("corrupt", f"the file cannot be read ({error.strerror or error})")
     if not torch.isfinite(x_TA).all():
-        return AudioFault("corrupt", f"encoder {encoder.name} gives values that are not finite in float16")
+        return MediaFault("corrupt", f"encoder {encoder.name} gives values that are not finite in float16")
     frames: NDArray[np.float16] = x_TA.numpy()
     return frames
 

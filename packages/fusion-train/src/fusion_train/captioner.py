@@ -12,11 +12,11 @@ import torch
 from fusion_core.backbone import Backbone
 from fusion_core.prompt import Prompt
 from fusion_core.systems.base import FusionSystem
-from fusion_encoders.base import FeatureSequence
 
 from fusion_train.config import DecodingSettings
-from fusion_train.examples import FeatureLookup, gather_features
+from fusion_train.examples import FeatureLookup, Features, bind_features, gather_features
 from fusion_train.generate import Hypothesis, generate
+from fusion_train.modalities import ModalLookup
 from fusion_train.reading import prompt_head
 
 
@@ -44,13 +44,13 @@ class Captioner:
         self.head = prompt_head(backbone, system, prompt)
 
     @torch.inference_mode()
-    def caption(self, features: FeatureSequence, settings: DecodingSettings) -> list[list[CaptionCandidate]]:
+    def caption(self, features: Features, settings: DecodingSettings) -> list[list[CaptionCandidate]]:
         """Caption a batch of clips: each clip's candidates, best first."""
         self.system.eval()
         self.backbone.model.eval()
         features = features.to(self.backbone.device)
-        context = self.system.bind(features.x_BTA, features.mask_BT, self.prompt.slot_index())
-        clips = len(features.mask_BT)
+        context = bind_features(self.system, features, self.prompt.slot_index())
+        clips = len(features)
         prompt_BS = torch.tensor([self.prompt.rest] * clips, device=self.backbone.device)
         past = None if self.head is None else self.head.past(clips)
         return [self._texts(found) for found in generate(self.backbone, prompt_BS, settings, context, past=past)]
@@ -63,7 +63,7 @@ class Captioner:
     def caption_all(
         self,
         hashes: Sequence[str],
-        features: FeatureLookup,
+        features: FeatureLookup | ModalLookup,
         settings: DecodingSettings,
         on_batch: Callable[[int], None] | None = None,
     ) -> list[list[CaptionCandidate]]:
@@ -78,7 +78,8 @@ class Captioner:
         captions: list[list[CaptionCandidate]] = []
         for start in range(0, len(hashes), settings.batch):
             part = hashes[start : start + settings.batch]
-            captions += self.caption(gather_features(part, features), settings)
+            clips = features.gather(part) if isinstance(features, ModalLookup) else gather_features(part, features)
+            captions += self.caption(clips, settings)
             if on_batch is not None:
                 on_batch(len(part))
         return captions

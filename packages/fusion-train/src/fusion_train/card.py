@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +18,7 @@ from fusion_core.backbone import Backbone
 from fusion_core.files import sha256_file
 from fusion_core.match import trainable_parameters
 from fusion_core.systems.base import WEIGHTS_FILE, FusionSystem
+from fusion_core.systems.joint import Joint
 from fusion_encoders.base import FrozenEncoder
 from fusion_eval.schemas import RunCard, Scores, counts_by_status
 from fusion_eval.schemas.run_card import (
@@ -27,6 +28,7 @@ from fusion_eval.schemas.run_card import (
     DecodingCard,
     EncoderCard,
     HardwareCard,
+    ModalityCard,
     ParameterTable,
     ResultCard,
     RuleCard,
@@ -74,6 +76,8 @@ class RunFacts:
     progress: Progress
     adapter: Path
     scores: dict[str, Scores]
+    encoders: Mapping[str, FrozenEncoder] = field(default_factory=dict)
+    init_sha256: str | None = None
 
 
 def write_run_card(path: Path, facts: RunFacts) -> RunCard:
@@ -85,8 +89,10 @@ def write_run_card(path: Path, facts: RunFacts) -> RunCard:
         seed=facts.settings.seed,
         dataset=_dataset(facts.dataset),
         encoder=_encoder(facts),
-        backbone=_backbone(facts.backbone, facts.system),
+        backbone=_backbone(facts),
         system=_system(facts.system, facts.progress),
+        modalities=_modalities(facts),
+        init_sha256=facts.init_sha256,
         training=_training(facts),
         decoding=DecodingCard(
             beams=facts.settings.decoding.beams,
@@ -125,8 +131,10 @@ def _dataset(dataset: PreparedDataset) -> DatasetCard:
     )
 
 
-def _backbone(backbone: Backbone, system: FusionSystem) -> BackboneCard:
-    prompt = system.prompt(backbone)
+def _backbone(facts: RunFacts) -> BackboneCard:
+    backbone, system = facts.backbone, facts.system
+    several = isinstance(system, Joint)
+    prompt = system.prompt(backbone, facts.settings.mixture.instruction) if several else system.prompt(backbone)
     return BackboneCard(
         name=backbone.identity.name,
         weights_sha256=backbone.identity.weights_sha256,
@@ -138,11 +146,32 @@ def _backbone(backbone: Backbone, system: FusionSystem) -> BackboneCard:
 def _encoder(facts: RunFacts) -> EncoderCard | None:
     if facts.system.projector is None:
         return None
+    return _encoder_card(facts.encoder)
+
+
+def _encoder_card(encoder: FrozenEncoder) -> EncoderCard:
     return EncoderCard(
-        name=facts.encoder.name,
-        weights_sha256=facts.encoder.weights_sha256,
-        preprocessing_sha256=facts.encoder.preprocessing_sha256,
+        name=encoder.name,
+        weights_sha256=encoder.weights_sha256,
+        preprocessing_sha256=encoder.preprocessing_sha256,
     )
+
+
+def _modalities(facts: RunFacts) -> dict[str, ModalityCard] | None:
+    """Return what each modality is read by and how strongly it ended up adding; None where audio is alone."""
+    if not isinstance(facts.system, Joint):
+        return None
+    return {
+        name: ModalityCard(
+            encoder=_encoder_card(facts.encoders[name]),
+            system=member.name,
+            parameters=sum(parameter.numel() for parameter in member.parameters()),
+            trained=any(parameter.requires_grad for parameter in member.parameters()),
+            final_gates={int(site): gate for site, gate in member.gate_values().items()} or None,
+            residual_rms=member.residual_rms() or None,
+        )
+        for name, member in facts.system.by_modality().items()
+    }
 
 
 def _parameters(facts: RunFacts) -> ParameterTable:
@@ -150,7 +179,8 @@ def _parameters(facts: RunFacts) -> ParameterTable:
     parts = trained_parts(facts.modules)
     table = {part: sum(parameter.numel() for parameter in parameters) for part, parameters in parts.items()}
     total = sum(table.values())
-    reference = reference_config(facts.settings, facts.backbone, facts.encoder.width)
+    several = isinstance(facts.system, Joint)  # of other encoders too, so there is no one size to compare with
+    reference = None if several else reference_config(facts.settings, facts.backbone, facts.encoder.width)
     ratio = None
     if reference is not None:
         ratio = total / sum(trainable_parameters("additive", reference).values())
@@ -166,7 +196,7 @@ def _system(system: FusionSystem, progress: Progress) -> SystemCard:
         tokens=settings.get("tokens"),
         projector_width=settings.get("projector_width"),
         gate_init=settings.get("gate_init"),
-        final_gates=system.gate_values() or None,
+        final_gates={site: gate for site, gate in system.gate_values().items() if isinstance(site, int)} or None,
         addition_ratio={int(block): ratio for block, ratio in progress.addition_ratio.items()} or None,
         residual_rms=system.residual_rms() or None,
     )

@@ -20,6 +20,7 @@ from fusion_train.config import DecodingSettings
 from fusion_train.examples import CaptionedClip, FeatureLookup
 
 CONDITIONS = ("audio", "shuffled", "none", "class_prior", "nearest_neighbour")
+FLOORS = ("class_prior", "nearest_neighbour")
 CAPTION_METRICS = ("cider_d",)
 EVENT_METRICS = ("event_f1", "order_accuracy", "count_accuracy")
 
@@ -74,7 +75,7 @@ def to_predictions(
     split: SplitData, system: str, run_id: str, condition: str, captions: Sequence[Sequence[CaptionCandidate]]
 ) -> Predictions:
     """Return the predictions file of one condition; candidates are kept where the condition decodes."""
-    decodes = condition in ("audio", "shuffled", "none")
+    decodes = condition not in FLOORS
     items = []
     for clip, found in zip(split.clips, captions, strict=True):
         candidates = tuple(Candidate(text=one.text, logprob=one.logprob) for one in found) if decodes else None

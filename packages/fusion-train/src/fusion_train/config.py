@@ -49,6 +49,28 @@ class AlignmentSettings(Settings):
     batch: int = Field(64, ge=1, description="Clips of one step.")
 
 
+class ModalitySettings(Settings):
+    """One of several modalities that are bound together."""
+
+    encoder: str | None = Field(None, description="Its frozen encoder; for audio the run's own if not given.")
+    frozen: bool = Field(
+        False, description="Take what init gives as it is; its projector, adapters and gates do not train."
+    )
+
+
+class MixtureSettings(Settings):
+    """What a run of several modalities learns from (``mixture.py``)."""
+
+    instruction: str = Field("Describe what is seen and heard.", min_length=1, description="The prompt of captions.")
+    questions: bool = Field(
+        True, description="Learn from the dataset's questions too: prompt the question, text the answer."
+    )
+    answer_weight: float = Field(
+        4.0, gt=0, description="Of an answer's tokens in the loss: it has few beside a caption."
+    )
+    alone: float = Field(0.25, ge=0, le=1, description="Share of the texts for which one modality alone is bound.")
+
+
 class ContrastiveSettings(Settings):
     """The auxiliary contrastive loss (``objectives/contrastive.py``); weight 0 leaves it out."""
 
@@ -120,6 +142,13 @@ class RunSettings(Settings):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bf16 where the machine has it natively."
     )
+    modalities: dict[str, ModalitySettings] = Field(
+        {}, description="Modalities that are bound together, by name; audio alone, as it always was, if empty."
+    )
+    mixture: MixtureSettings = MixtureSettings()
+    init: str | None = Field(
+        None, description="Run whose modalities the training begins with; those that it lacks begin from nothing."
+    )
     reference: dict[str, Any] = Field(
         {}, description="Options of the additive system; others are matched to it and take from it what they share."
     )
@@ -187,6 +216,28 @@ def load_settings(
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{profile}: {place}: {first['msg'].lower()}; see --set and the profile's keys.") from None
+
+
+def choose_modalities(settings: RunSettings, names: list[str] | None, frozen: list[str]) -> RunSettings:
+    """Return the settings with these modalities alone, and some of them frozen; the profile says what each is read by.
+
+    Args:
+        settings: of the profile.
+        names: such as ``["video", "audio"]``; None keeps the profile's.
+        frozen: those whose projector, adapters and gates do not train.
+
+    Raises:
+        ConfigError: a modality that is frozen is not among them.
+    """
+    wanted = list(settings.modalities) if names is None else sorted(set(names))
+    if unknown := [name for name in frozen if name not in wanted]:
+        raise ConfigError(
+            f"--freeze {unknown[0]}: the run has no such modality; it has {', '.join(wanted) or 'audio alone'}."
+        )
+    chosen = {name: settings.modalities.get(name, ModalitySettings()) for name in wanted}
+    for name in frozen:
+        chosen[name] = chosen[name].model_copy(update={"frozen": True})
+    return settings.model_copy(update={"modalities": chosen})
 
 
 def _read_profile(profile: str) -> dict[str, Any]:

@@ -16,14 +16,17 @@ from fusion_core.backbone import Backbone
 from fusion_core.cost import CallShape, training_step
 from fusion_core.errors import ConfigError, FusionError
 from fusion_core.flops import count_flops
+from fusion_core.freeze import freeze
 from fusion_core.outlines import outline
 from fusion_core.step_memory import cache_bytes, step_memory
 from fusion_core.systems import SYSTEMS
 from fusion_core.systems.base import FusionSystem
+from fusion_core.systems.joint import Joint
 from fusion_encoders.registry import ENCODERS, load_encoder
 
-from fusion_train.assets import Asset, find_assets, read_dataset
+from fusion_train.assets import Asset, encoder_names, find_assets, read_dataset
 from fusion_train.config import RunSettings
+from fusion_train.modal_encoders import encoder_name
 from fusion_train.model import PRECISIONS, compute_dtype, system_config
 
 _PROMPT, _CAPTION, _FRAMES = 32, 20, 32
@@ -99,9 +102,14 @@ def dry_run(dataset: str, system: str, settings: RunSettings, root: Path | None 
         ConfigError: a setting is wrong.
     """
     data = read_dataset(dataset, settings, root)
-    encoder_width = _encoder_width(settings.encoder)
+    first = next(iter(encoder_names(settings)), settings.encoder)
+    encoder_width = _encoder_width(first)
     backbone = _outline(settings)
-    model = _system(system, settings, backbone, encoder_width)
+    model = (
+        _joint(system, settings, backbone)
+        if settings.modalities
+        else _system(system, settings, backbone, encoder_width)
+    )
     shape = CallShape(_PROMPT, _CAPTION, _FRAMES, encoder_width, settings.decoding.beams, heard=model.hears_prompt)
     model.attach(backbone)
     try:
@@ -171,6 +179,20 @@ def _system(name: str, settings: RunSettings, backbone: Backbone, encoder_width:
     system_type: type[FusionSystem] = SYSTEMS.load(name)
     with torch.device("meta"):
         return system_type(config)
+
+
+def _joint(name: str, settings: RunSettings, backbone: Backbone) -> FusionSystem:
+    """Build the system of several modalities on the meta device, as if it began from nothing."""
+    members = {}
+    for modality in settings.modalities:
+        width = _encoder_width(encoder_name(settings, modality))
+        members[modality] = _system(name, settings, backbone, width)
+    with torch.device("meta"):
+        joint = Joint.of(members)
+    for modality, own in settings.modalities.items():
+        if own.frozen:
+            freeze(joint.by_modality()[modality])
+    return joint
 
 
 def _encoder_width(name: str) -> int:

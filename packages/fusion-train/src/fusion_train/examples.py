@@ -14,14 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 from fusion_core.backbone import Backbone
+from fusion_core.context import FusionContext
 from fusion_core.prompt import Prompt
+from fusion_core.systems.base import FusionSystem
 from fusion_encoders.base import FeatureSequence
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from fusion_train.modalities import ModalFeatures
+
 FeatureLookup = Callable[[str], NDArray[Any]]
+Features = FeatureSequence | ModalFeatures
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,15 @@ class Batch:
         labels_BS: True at each position whose *next* token is to be predicted: the prompt's last and the caption's.
         targets_N: those next tokens, row by row, the end token the last of each row.
         features: the clips' frames.
+        weights_N: how much each of those tokens counts; None where all count the same.
     """
 
     ids_BS: Tensor
     mask_BS: Tensor
     labels_BS: Tensor
     targets_N: Tensor
-    features: FeatureSequence
+    features: Features
+    weights_N: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -70,6 +77,7 @@ class Batch:
             self.labels_BS.to(device),
             self.targets_N.to(device),
             self.features.to(device),
+            None if self.weights_N is None else self.weights_N.to(device),
         )
 
 
@@ -150,3 +158,10 @@ def make_batch(prompt: Prompt, captions: Sequence[Sequence[int]], pad_id: int, f
 def gather_features(hashes: Sequence[str], features: FeatureLookup) -> FeatureSequence:
     """Read and pad the features of clips, fp32."""
     return FeatureSequence.pad([torch.from_numpy(np.asarray(features(key), dtype=np.float32)) for key in hashes])
+
+
+def bind_features(system: FusionSystem, features: Features, slots_BS: Tensor | None = None) -> FusionContext:
+    """Bind a batch's clips, whether they have one modality or several."""
+    if isinstance(features, ModalFeatures):
+        return features.bind(system)
+    return system.bind(features.x_BTA, features.mask_BT, slots_BS)

@@ -147,11 +147,14 @@ class Experiment:
         """Prepare dataset, features and backbone; where that is refused, a new run directory is given up again."""
         try:
             with self.accelerator.main_process_first():
-                return gather_materials(self.request.dataset, self.settings, self.request.root, self.announce, journal)
+                return self._materials(journal)
         except FusionError:
             if is_new:  # there is nothing to go on with, so the same command may be given again
                 (self.request.folder / SETTINGS_FILE).unlink()
             raise
+
+    def _materials(self, journal: Journal) -> Materials:
+        return gather_materials(self.request.dataset, self.settings, self.request.root, self.announce, journal)
 
     def announce(self, sentence: str) -> None:
         """Say what begins, in the process that writes."""
@@ -222,8 +225,7 @@ class Experiment:
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"train: taken up again at step {trainer.resume()}")
         else:
-            fit_statistics(self.learner.system, self.learner.examples)
-            self._align(trainer, settings)
+            self._begin(trainer, materials, settings)
             self.announce(
                 f"train: {self.request.system}, {sum(self.learner.system.parameter_table().values()):,} parameters"
             )
@@ -253,19 +255,22 @@ class Experiment:
         examples = TrainingExamples(
             materials.splits["train"].clips, backbone, prompt, materials.cache.get, settings.seed
         )
+        self._require_enough(examples, settings)
+        reader = make_reader(backbone, system, prompt, settings)
+        return Learner(backbone, system, examples, reader, self.accelerator, settings.batch)
+
+    def _require_enough(self, examples: TrainingExamples, settings: RunSettings) -> None:
         size = settings.batch * settings.accumulate
         if examples.batches_an_epoch(size) < 1:
             raise ConfigError(
                 f"batch x accumulate is {size}, more than the {len(examples.clips)} training clips; lower it."
             )
-        reader = make_reader(backbone, system, prompt, settings)
-        return Learner(backbone, system, examples, reader, self.accelerator, settings.batch)
 
     def _validation(self, materials: Materials, settings: RunSettings) -> Callable[[], float]:
         learner = self.learner
         captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
         clips = list(materials.splits["val"].clips)[: settings.evaluation.clips]
-        return make_validation(captioner, clips, materials.cache.get, settings.decoding, self.accelerator)
+        return make_validation(captioner, clips, materials.features, settings.decoding, self.accelerator)
 
     def _watch_retention(self, trainer: Trainer, materials: Materials, settings: RunSettings) -> None:
         """Ask a probe at evaluations, where the settings want it."""
@@ -278,7 +283,9 @@ class Experiment:
         log = RetentionLog(learner.backbone, learner.system, probe, distractors, trainer.folder, wanted.every)
         trainer.observers.append(log.measure)
 
-    def _align(self, trainer: Trainer, settings: RunSettings) -> None:
+    def _begin(self, trainer: Trainer, materials: Materials, settings: RunSettings) -> None:
+        """Fit what is fitted before the first step."""
+        fit_statistics(self.learner.system, self.learner.examples)
         if settings.alignment.steps:
             self.announce("aligned start: what the audio adds is fitted to the captions' embeddings")
             learner = self.learner
@@ -306,6 +313,8 @@ class Experiment:
                 objectives=tuple(objective.name for objective in trainer.objectives),
                 progress=progress,
                 adapter=folder / ADAPTER_FOLDER,
+                encoders=materials.by_modality,
+                init_sha256=materials.adapter_sha256,
                 scores=scores,
             )
             card = write_run_card(folder / CARD_FILE, facts)

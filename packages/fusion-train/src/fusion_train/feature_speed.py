@@ -14,7 +14,6 @@ from pathlib import Path
 
 from fusion_core.errors import DataError
 from fusion_core.progress import track
-from fusion_encoders.audio import load_audio
 from fusion_encoders.base import FeatureSequence, FrozenEncoder
 from fusion_encoders.cache import FeatureCache
 
@@ -76,7 +75,7 @@ def measure_features(
 
 def _seconds_of_encoding(encoder: FrozenEncoder, paths: Sequence[Path]) -> float:
     begin = time.perf_counter()
-    FeatureSequence.pad([encoder.encode(load_audio(path, encoder.sample_rate)) for path in paths])
+    FeatureSequence.pad([encoder.encode(encoder.read(path)) for path in paths])
     return time.perf_counter() - begin
 
 

@@ -16,8 +16,8 @@ from fusion_core.context import FusionContext
 from fusion_core.systems.base import FusionSystem
 from torch import Tensor, nn
 
-from fusion_train.examples import Batch, TrainingExamples
-from fusion_train.reading import Reader
+from fusion_train.examples import Batch, TrainingExamples, bind_features
+from fusion_train.reading import Reader, heard_from
 
 Pair = tuple[int, int]
 """A clip and one of its captions, as indices into the training split."""
@@ -60,7 +60,16 @@ class Learner:
     def bind(self, batch: Batch) -> FusionContext:
         """Bind a batch's clips."""
         slots_BS = self.examples.prompt.slot_index(batch.ids_BS.shape[1])
-        return self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
+        return bind_features(self.system, batch.features, slots_BS)
+
+    def heard(self, batch: Batch) -> FusionContext:
+        """Bind a batch's clips for a call that reads prompts and captions at once."""
+        return heard_from(self.bind(batch), self.examples.prompt)
+
+    def prepare(self, pairs: Iterable[Pair]) -> None:
+        """Compute what can be known of captions that will be read."""
+        tokens = self.examples.tokens
+        self.reader.prepare(tokens[clip][caption][:-1] for clip, caption in pairs)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss, which is this process's part of a sum over all processes."""

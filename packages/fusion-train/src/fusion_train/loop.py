@@ -25,7 +25,6 @@ from fusion_train.learner import Learner, Pair
 from fusion_train.live_curves import LiveCurves, TrainingProgress
 from fusion_train.objectives.base import Objective
 from fusion_train.optim import make_optimiser, make_schedule
-from fusion_train.reading import heard_from
 from fusion_train.stopping import Diverged, Interrupted, stop_requested
 from fusion_train.trackers import Trackers, ViewedJournal
 
@@ -181,9 +180,8 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Compute beforehand what the steps to come will read; the first process fills the cache for the others."""
-        tokens = self.learner.examples.tokens
         with self.accelerator.main_process_first():
-            self.learner.reader.prepare(tokens[clip][caption][:-1] for clip, caption in self._upcoming())
+            self.learner.prepare(self._upcoming())
 
     def _batches(self) -> Iterator[list[Pair]]:
         """Yield the effective batches from where the run stands, without end."""
@@ -353,7 +351,7 @@ class Trainer:
         self.system.eval()
         self.learner.backbone.model.eval()
         batch = self.learner.collate([(clip, 0) for clip in range(min(self.settings.batch, len(examples.clips)))])
-        meter = AdditionMeter(heard_from(self.learner.bind(batch), examples.prompt), batch.mask_BS)
+        meter = AdditionMeter(self.learner.heard(batch), batch.mask_BS)
         self.learner.backbone.hidden(batch.ids_BS, batch.mask_BS, fusion=meter)
         return {str(block): round(ratio, 6) for block, ratio in meter.ratios().items()}
 

@@ -19,6 +19,7 @@ from fusion_train.datasets.base import PreparedDataset
 from fusion_train.datasets.corpus_report import denominators
 from fusion_train.datasets.registry import parse_options, prepare_dataset
 from fusion_train.examples import CaptionedClip, FeatureLookup
+from fusion_train.modalities import ModalLookup
 from fusion_train.model import build_backbone
 
 SPLITS = ("train", "val", "test")
@@ -41,6 +42,21 @@ class Materials:
     cache: FeatureCache
     backbone: Backbone
     splits: dict[str, SplitData]
+
+    @property
+    def features(self) -> FeatureLookup | ModalLookup:
+        """The frames of a clip by the hash of its file."""
+        return self.cache.get
+
+    @property
+    def by_modality(self) -> dict[str, FrozenEncoder]:
+        """The encoders of a run of several modalities; empty where audio is alone."""
+        return {}
+
+    @property
+    def adapter_sha256(self) -> str | None:
+        """The weights of another run that the training begins with; None where it begins from nothing."""
+        return None
 
     def features_by_id(self, split: SplitData) -> FeatureLookup:
         """Return a function that gives the frames of a split's clip by the clip's id."""
@@ -66,14 +82,15 @@ def gather_materials(
     for sentence in scored_over:
         announce(sentence)
     encoder = load_encoder(settings.encoder)
-    cache = _encode(dataset, encoder, announce, journal)
+    cache = encode_dataset(dataset, encoder, announce, journal)
     backbone = build_backbone(settings)
     return Materials(dataset, encoder, cache, backbone, {name: split_data(dataset, name, cache) for name in SPLITS})
 
 
-def _encode(
+def encode_dataset(
     dataset: PreparedDataset, encoder: FrozenEncoder, announce: Callable[[str], None], journal: Journal
 ) -> FeatureCache:
+    """Encode the clips of a dataset that are not in the cache yet; say which are left out, and why."""
     announce(f"features: {encoder.name}")
     cache = FeatureCache(encoder)
     usable = [row for row in dataset.manifest if row.status == "ok" and row.sha256]
@@ -84,7 +101,7 @@ def _encode(
     return cache
 
 
-def split_data(dataset: PreparedDataset, name: str, cache: FeatureCache) -> SplitData:
+def split_data(dataset: PreparedDataset, name: str, cache: FeatureCache | ModalLookup) -> SplitData:
     """Return the clips of a split that have features and a caption, with references and event graphs.
 
     Raises:

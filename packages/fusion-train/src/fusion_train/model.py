@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,16 @@ from fusion_core.pretrained import load_backbone
 from fusion_core.systems import SYSTEMS
 from fusion_core.systems.additive import Additive, AdditiveConfig
 from fusion_core.systems.base import FusionSystem, SystemConfig, load_system
-from fusion_encoders.base import FrozenEncoder
+from fusion_encoders.base import FeatureSequence, FrozenEncoder
+from fusion_encoders.faults import MediaFault
 from fusion_encoders.registry import load_encoder
+from torch import Tensor
 
 from fusion_train.captioner import Captioner
 from fusion_train.config import DecodingSettings, RunSettings
+from fusion_train.examples import Features
+from fusion_train.modal_encoders import load_encoders
+from fusion_train.modalities import ModalFeatures
 
 ADAPTER_FOLDER = "adapter"
 SETTINGS_FILE = "settings.json"
@@ -113,14 +119,38 @@ class TrainedModel:
     """A finished run, ready to caption files.
 
     Attributes:
-        encoder: what turns audio into frames.
+        encoders: what turns files into frames, by modality.
+        several: whether the system binds several modalities at once.
         captioner: backbone, adapter and prompt.
         decoding: the run's decoding settings.
     """
 
-    encoder: FrozenEncoder
+    encoders: Mapping[str, FrozenEncoder]
+    several: bool
     captioner: Captioner
     decoding: DecodingSettings
+
+    def read(self, path: Path) -> dict[str, Tensor]:
+        """Return the frames x_TA of a file by modality; one that it lacks is left out.
+
+        Raises:
+            MediaFault: the file has none of them.
+        """
+        frames, faults = {}, []
+        for modality, encoder in self.encoders.items():
+            try:
+                frames[modality] = encoder.encode(encoder.read(path))
+            except MediaFault as fault:
+                faults.append(fault)
+        if not frames:
+            raise faults[0]
+        return frames
+
+    def features(self, files: Sequence[Mapping[str, Tensor]]) -> Features:
+        """Join what was read of some files into one batch."""
+        if self.several:
+            return ModalFeatures.join(files)
+        return FeatureSequence.pad([frames for file in files for frames in file.values()])
 
 
 def save_settings(system: str, dataset: str, settings: RunSettings) -> bytes:
@@ -159,5 +189,7 @@ def load_run(folder: Path) -> TrainedModel:
     backbone = build_backbone(settings)
     system = load_system(folder / ADAPTER_FOLDER).to(backbone.device)
     system.attach(backbone)
-    prompt = system.prompt(backbone)
-    return TrainedModel(load_encoder(settings.encoder), Captioner(backbone, system, prompt), settings.decoding)
+    several = bool(settings.modalities)
+    prompt = system.prompt(backbone, settings.mixture.instruction) if several else system.prompt(backbone)
+    encoders = load_encoders(settings) if several else {"": load_encoder(settings.encoder)}
+    return TrainedModel(encoders, several, Captioner(backbone, system, prompt), settings.decoding)

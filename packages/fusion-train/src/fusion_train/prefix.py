@@ -119,9 +119,11 @@ class FrozenPrefix:
             ids_S[prompt:length]
             for ids_S, length in zip(batch.ids_BS.tolist(), batch.mask_BS.sum(dim=1).tolist(), strict=True)
         ]
-        streams = [self._read(caption).to(self._prompt_PD) for caption in captions]
-        rows = [torch.cat([self._prompt_PD[start:], stream_CD]) for stream_CD in streams]
-        return pad_sequence(rows, batch_first=True)
+        return pad_sequence([self.row(caption, start) for caption in captions], batch_first=True)
+
+    def row(self, caption: Sequence[int], start: int = 0) -> Tensor:
+        """Return the stream of the prompt from a position on and of one caption after it, h_SD."""
+        return torch.cat([self._prompt_PD[start:], self._read(caption).to(self._prompt_PD)])
 
     def _read(self, caption: Sequence[int]) -> Tensor:
         stored_CD = torch.from_numpy(np.array(self._store.read(_key(caption))))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fusion_train.card import CARD_FILE
 from fusion_train.config import RunSettings
+from fusion_train.modal_encoders import primary_encoder
 from fusion_train.model import ADAPTER_FOLDER, compute_dtype, read_settings
 from fusion_train.retention_sounds import Distractors, dataset_of, distractors_in, distractors_of, silence
 
@@ -114,7 +115,7 @@ class SoundLibrary:
         """
         if run.system.projector is None:
             return Sounds()
-        name = run.settings.encoder
+        name = primary_encoder(run.settings)
         if name not in self._silence:
             self._silence[name] = silence(load_encoder(name))
         if not distracted:

@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from fusion_train.config import RunSettings
-from fusion_train.examples import Batch
+from fusion_train.examples import Batch, bind_features
 from fusion_train.memory import peak_memory
 from fusion_train.model import build_system
 from fusion_train.objectives.xe import cross_entropy_sum
@@ -125,7 +125,7 @@ class _Side:
             torch.autograd.backward(cross_entropy_sum(self.reader, batch, _FromTheFirstSiteUp(self.site)))
             return
         slots_BS = self.prompt.slot_index(batch.ids_BS.shape[1])
-        context = self.system.bind(batch.features.x_BTA, batch.features.mask_BT, slots_BS)
+        context = bind_features(self.system, batch.features, slots_BS)
         torch.autograd.backward(cross_entropy_sum(self.reader, batch, context))
         self.optimiser.step()
         self.optimiser.zero_grad()
@@ -151,7 +151,9 @@ class _Side:
     def _context(self, batch: Batch) -> FusionContext | None:
         if self.system is None:
             return None
-        return self.system.bind(batch.features.x_BTA[:1], batch.features.mask_BT[:1], self.prompt.slot_index())
+        features = batch.features
+        assert isinstance(features, FeatureSequence)  # the steps that are measured have one modality
+        return self.system.bind(features.x_BTA[:1], features.mask_BT[:1], self.prompt.slot_index())
 
 
 def measure_steps(

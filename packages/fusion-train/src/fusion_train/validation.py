@@ -15,12 +15,13 @@ from fusion_eval.tokenize import tokenize_all
 from fusion_train.captioner import Captioner
 from fusion_train.config import DecodingSettings
 from fusion_train.examples import CaptionedClip, FeatureLookup
+from fusion_train.modalities import ModalLookup
 
 
 def make_validation(
     captioner: Captioner,
     clips: Sequence[CaptionedClip],
-    features: FeatureLookup,
+    features: FeatureLookup | ModalLookup,
     decoding: DecodingSettings,
     accelerator: Accelerator,
 ) -> Callable[[], float]:

@@ -15,4 +15,5 @@ SYSTEMS = LazyRegistry(
         "hybrid": "fusion_core.systems.hybrid:Hybrid",
         "partial-unfreeze": "fusion_core.systems.partial_unfreeze:PartialUnfreeze",
     },
+    unlisted={"joint": "fusion_core.systems.joint:Joint"},
 )

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from fusion_core.backbone import Backbone
+from fusion_core.backbone import INSTRUCTION, Backbone
 from fusion_core.context import FusionContext
 from fusion_core.errors import ConfigError, DataError
 from fusion_core.files import write_atomic
@@ -124,9 +124,9 @@ class FusionSystem(nn.Module, ABC):
         """Whether the audio acts on the whole prompt; if not, it does from the prompt's last token on."""
         return True
 
-    def prompt(self, backbone: Backbone) -> Prompt:
-        """Return the backbone's prompt as this system needs it."""
-        return backbone.prompt(slots=self.slots, heard=self.hears_prompt)
+    def prompt(self, backbone: Backbone, instruction: str = INSTRUCTION) -> Prompt:
+        """Return the backbone's prompt for an instruction, as this system needs it."""
+        return backbone.prompt(instruction, slots=self.slots, heard=self.hears_prompt)
 
     @property
     def first_site(self) -> int:
@@ -189,8 +189,8 @@ class FusionSystem(nn.Module, ABC):
         if self._attached_to is None:
             raise ConfigError(f"{self.name!r} is not attached to its backbone; call attach(backbone) first.")
 
-    def gate_values(self) -> dict[int, float]:
-        """Return the strength of the gate at each site as it is now; empty without gates."""
+    def gate_values(self) -> dict[int | str, float]:
+        """Return the strength of the gate at each site as it is now, by block or a name of its own; empty without gates."""
         return {}
 
     def residual_rms(self) -> dict[int, float]:

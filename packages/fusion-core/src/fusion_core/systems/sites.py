@@ -190,7 +190,7 @@ class SitedSystem(FusionSystem):
         """Return ρ by site."""
         return {block: float(site.rho) for block, site in self.sites_by_block().items()}
 
-    def gate_values(self) -> dict[int, float]:
+    def gate_values(self) -> dict[int | str, float]:
         """Return the strength of the gate by site."""
         return {block: float(site.gate.strength.detach()) for block, site in self.sites_by_block().items()}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from fusion_eval.files import write_atomic
 from fusion_eval.schemas import ManifestRow, Predictions, Record, References, RunCard, SceneEvents, Scores
 from fusion_eval.schemas.comparison import Comparison
+from fusion_eval.schemas.questions import ModalityScores, Questions
 from fusion_eval.schemas.rerank import TunedWeights
 from fusion_eval.schemas.retention import Answers, Retention
 from fusion_eval.schemas.study import StudyCard, StudyRunFile
@@ -21,7 +22,9 @@ FILES: dict[str, type[Record]] = {
     "answers.schema.json": Answers,
     "comparison.schema.json": Comparison,
     "manifest-row.schema.json": ManifestRow,
+    "modality-scores.schema.json": ModalityScores,
     "predictions.schema.json": Predictions,
+    "questions.schema.json": Questions,
     "references.schema.json": References,
     "rerank-weights.schema.json": TunedWeights,
     "retention.schema.json": Retention,

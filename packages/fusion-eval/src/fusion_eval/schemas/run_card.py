@@ -55,6 +55,17 @@ class SystemCard(Record):
     residual_rms: dict[int, float] | None = Field(default=None, description="ρ by site: median RMS of the stream.")
 
 
+class ModalityCard(Record):
+    """One of several modalities that are bound together."""
+
+    encoder: EncoderCard
+    system: str = Field(min_length=1)
+    parameters: Count = Field(description="Of its projector, adapters and gates, whether they trained or not.")
+    trained: bool = Field(description="Whether any of them trained.")
+    final_gates: dict[int, float] | None = Field(default=None, description="α by site after training.")
+    residual_rms: dict[int, float] | None = Field(default=None, description="ρ by site.")
+
+
 class RuleCard(Record):
     """A named rule with its settings: an optimiser or a schedule."""
 
@@ -150,6 +161,8 @@ class RunCard(Schema):
     encoder: EncoderCard | None = Field(default=None, description="Absent for a system that hears nothing.")
     backbone: BackboneCard
     system: SystemCard
+    modalities: dict[str, ModalityCard] | None = Field(default=None, description="Absent where audio is alone.")
+    init_sha256: Sha256 | None = Field(default=None, description="Hash of the adapter that training began with.")
     training: TrainingCard
     decoding: DecodingCard
     parameters: ParameterTable

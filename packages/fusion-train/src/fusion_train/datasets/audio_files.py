@@ -38,17 +38,23 @@ class Found(NamedTuple):
 def audio_files(folder: Path) -> list[str]:
     """Return the paths of all files below a folder that are named like audio, sorted; links are not followed.
 
-    A name that is not in UTF-8 cannot stand in a manifest and is left out.
-
     Raises:
         DataError: the folder does not exist.
     """
     if not folder.is_dir():
         raise DataError(f"The audio folder {folder} does not exist; give an existing one with --audio-dir.")
+    return files_with(folder, SUFFIXES)
+
+
+def files_with(folder: Path, suffixes: frozenset[str]) -> list[str]:
+    """Return the paths of all files below a folder whose names end so, sorted; links are not followed.
+
+    A name that is not in UTF-8 cannot stand in a manifest and is left out.
+    """
     found = []
     for place, _, names in os.walk(folder):
         inside = Path(place).relative_to(folder)
-        paths = [(inside / name).as_posix() for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+        paths = [(inside / name).as_posix() for name in names if PurePosixPath(name).suffix.lower() in suffixes]
         found += [path for path in paths if _is_text(path)]
     return sorted(found)
 

@@ -5,7 +5,9 @@
 <root>/references/<split>.json  captions by clip
 <root>/events/<split>.json      event graphs (composed scenes alone)
 <root>/audio/…                  audio files, or a link to the folder that holds them
-<root>/images/…, probe.jsonl    instead, in a dataset of questions
+<root>/images/…, probe.jsonl    instead, in a dataset of questions about images
+<root>/video/…                  instead, in a dataset of videos, or a link to the folder that holds them
+<root>/questions/<split>.json   questions about its clips
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from fusion_core.errors import DataError
 from fusion_eval.schemas import ManifestRow, References, SceneEvents, Schema, read_manifest, write_manifest
 from fusion_eval.schemas.base import Sha256
+from fusion_eval.schemas.questions import Questions
 from pydantic import BaseModel, Field
 
 CARD = "dataset.json"
 MANIFEST = "manifest.parquet"
 AUDIO = "audio"
 IMAGES = "images"
+VIDEO = "video"
 Options = TypeVar("Options", bound=BaseModel)
 
 
@@ -97,16 +101,21 @@ class PreparedDataset:
         path = self.root / "events" / f"{split}.json"
         return SceneEvents.read(path) if path.exists() else None
 
+    def questions(self, split: str) -> Questions | None:
+        """Return the questions about the clips of a split, or None where there are none."""
+        path = self.root / "questions" / f"{split}.json"
+        return Questions.read(path) if path.exists() else None
+
     @property
     def _folders(self) -> tuple[Path, ...]:
         """Where files may lie: the root, and what its folders of media link to."""
-        return self.root, self.root / AUDIO, self.root / IMAGES
+        return self.root, self.root / AUDIO, self.root / IMAGES, self.root / VIDEO
 
     def audio_path(self, row: ManifestRow) -> Path:
-        """Return where the audio of a row lies; the image, in a dataset of questions.
+        """Return where the audio of a row lies; the image or video, in a dataset of those.
 
         Raises:
-            DataError: the path, or a link on the way, leaves the dataset's root and its audio or image folder.
+            DataError: the path, or a link on the way, leaves the dataset's root and its folders of media.
         """
         path = (self.root / row.path).resolve()
         if not any(path.is_relative_to(folder.resolve()) for folder in self._folders):
@@ -141,12 +150,18 @@ class DatasetContent(Generic[Options]):
     references: Sequence[References] = ()
     events: Sequence[SceneEvents] = ()
     statistics: dict[str, Any] | None = None
+    questions: Sequence[Questions] = ()
 
 
 def write_dataset(root: Path, content: DatasetContent[Any]) -> PreparedDataset:
     """Write references, event graphs, the manifest and, last, the card that says that the folder is complete."""
     (root / CARD).unlink(missing_ok=True)
-    for kind, files in (("references", content.references), ("events", content.events)):
+    written: dict[str, Sequence[References | SceneEvents | Questions]] = {
+        "references": content.references,
+        "events": content.events,
+        "questions": content.questions,
+    }
+    for kind, files in written.items():
         for stale in (root / kind).glob("*.json"):
             stale.unlink()
         for file in files:

@@ -81,7 +81,7 @@ class FolderRecipe:
         """
         audio_dir = options.audio_dir or root
         paths = audio_files(audio_dir)
-        files = _caption_files(options, audio_dir)
+        files = caption_files(options, audio_dir)
         clips = read_captions(files) if files else [Clip(path, options.split) for path in paths]
         if not clips:
             named = files[0].path if files else audio_dir
@@ -92,7 +92,7 @@ class FolderRecipe:
             ManifestRow(id=clip.path, path=prefix + clip.path, split=clip.split, **inspection.row())
             for clip, inspection in zip(clips, found, strict=True)
         ]
-        return write_dataset(root, DatasetContent(self, options, rows, _references(clips)))
+        return write_dataset(root, DatasetContent(self, options, rows, references_of(clips, self.name)))
 
 
 def read_captions(files: Iterable[CaptionFile]) -> list[Clip]:
@@ -112,8 +112,8 @@ def read_captions(files: Iterable[CaptionFile]) -> list[Clip]:
     return list(clips.values())
 
 
-def link_audio(root: Path, audio_dir: Path) -> str:
-    """Make ``<root>/audio`` point to the audio folder; return the prefix of paths in the manifest.
+def link_audio(root: Path, audio_dir: Path, name: str = AUDIO) -> str:
+    """Make ``<root>/audio`` point to the folder of media; return the prefix of paths in the manifest.
 
     Raises:
         ConfigError: ``<root>/audio`` is something else.
@@ -121,15 +121,15 @@ def link_audio(root: Path, audio_dir: Path) -> str:
     if root.resolve() == audio_dir.resolve():
         return ""
     root.mkdir(parents=True, exist_ok=True)
-    link = root / AUDIO
+    link = root / name
     if not link.exists() and not link.is_symlink():
         link.symlink_to(audio_dir.resolve(), target_is_directory=True)
     if link.resolve() != audio_dir.resolve():
         raise ConfigError(f"{link} belongs to another dataset; give another folder with --root.")
-    return f"{AUDIO}/"
+    return f"{name}/"
 
 
-def _caption_files(options: FolderOptions, audio_dir: Path) -> list[CaptionFile]:
+def caption_files(options: FolderOptions, audio_dir: Path) -> list[CaptionFile]:
     """Return the tables: the one that was given, or those of the audio folder, or those of its split folders."""
     given = options.csv_dir
     if given is not None and not given.is_dir():
@@ -170,10 +170,10 @@ def _add_captions(clips: dict[str, Clip], table: Table, row: Row, column: str, f
     clips[path] = Clip(path, split, (*clip.captions, *table.captions(row)))
 
 
-def _references(clips: Iterable[Clip]) -> list[References]:
+def references_of(clips: Iterable[Clip], dataset: str) -> list[References]:
     """Return the captions by split; a clip whose audio cannot be used keeps them, so that the denominator stays."""
     items: dict[str, list[ReferenceItem]] = {}
     for clip in clips:
         if clip.captions:
             items.setdefault(clip.split, []).append(ReferenceItem(id=clip.path, references=clip.captions))
-    return [References(dataset="folder", split=split, items=tuple(found)) for split, found in items.items()]
+    return [References(dataset=dataset, split=split, items=tuple(found)) for split, found in items.items()]

@@ -15,9 +15,12 @@ from typing import Any, TextIO
 
 from fusion_core.files import sha256_file
 from fusion_core.progress import track
-from fusion_encoders.audio import AudioFault, FaultStatus, load_audio, probe_audio
+from fusion_encoders.audio import AudioFault, load_audio, probe_audio
+from fusion_encoders.faults import FaultStatus, MediaFault
+from fusion_encoders.video import VIDEO_SUFFIXES, load_frames, probe_video
 
 LEDGER = "inspected.jsonl"
+_FRAMES_A_SECOND = 2.0
 _WINDOW = 512
 """Files that are under way at once: what bounds the memory of a large dataset."""
 
@@ -63,12 +66,21 @@ def inspect_file(audio_dir: Path, path: str) -> Inspection:
     try:
         if not place.resolve().is_relative_to(audio_dir.resolve()):
             raise AudioFault("missing", "a link that leaves the audio folder is not followed")
+        if place.suffix.lower() in VIDEO_SUFFIXES:
+            return _inspect_video(place)
         _require_whole(place)
         info = probe_audio(place)
         samples = len(load_audio(place, info.sample_rate))
-    except AudioFault as fault:
+    except MediaFault as fault:
         return Inspection(status=fault.status, reason=fault.reason)
     return Inspection(samples / info.sample_rate, info.sample_rate, sha256_file(place))
+
+
+def _inspect_video(path: Path) -> Inspection:
+    """Decode two frames of every second; a video without a sound track is whole too."""
+    info = probe_video(path)
+    load_frames(path, _FRAMES_A_SECOND)
+    return Inspection(info.seconds, None, sha256_file(path))
 
 
 def _require_whole(path: Path) -> None:

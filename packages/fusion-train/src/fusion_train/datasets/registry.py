@@ -18,6 +18,9 @@ DATASETS = LazyRegistry(
     "dataset",
     "fusion.datasets",
     {
+        "av-captions": "fusion_train.datasets.av_captions:AvCaptionsRecipe",
+        "avqa": "fusion_train.datasets.avqa:AvqaRecipe",
+        "av-scenes": "fusion_train.datasets.av_scenes.recipe:AvScenesRecipe",
         "scenes": "fusion_train.datasets.scenes.recipe:ScenesRecipe",
         "folder": "fusion_train.datasets.folder:FolderRecipe",
         "llava-probe": "fusion_train.datasets.llava_probe:LlavaProbeRecipe",

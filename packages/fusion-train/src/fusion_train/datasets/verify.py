@@ -17,6 +17,8 @@ from fusion_train.datasets.base import PreparedDataset, open_dataset, rows_sha25
 CHANGED = "the file is not the one that was prepared (its hash differs)"
 LENGTH_TOLERANCE = 0.001
 """How far (s) the decoded length may lie from the manifest's."""
+VIDEO_TOLERANCE = 0.1
+"""The same of a video, whose clock ticks in frames."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,15 @@ def _fault(dataset: PreparedDataset, row: ManifestRow) -> str | None:
     """Return what is wrong with a clip or an image that the manifest calls ok, or None."""
     from fusion_encoders.audio import load_audio, probe_audio
     from fusion_encoders.images import IMAGE_SUFFIXES, load_image
+    from fusion_encoders.video import VIDEO_SUFFIXES
 
     try:
         path = dataset.audio_path(row)
         if path.suffix.lower() in IMAGE_SUFFIXES:
             load_image(path)
             return CHANGED if row.sha256 is not None and sha256_file(path) != row.sha256 else None
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return _video_fault(path, row)
         info = probe_audio(path)
         if row.sha256 is not None and sha256_file(path) != row.sha256:
             return CHANGED
@@ -93,4 +98,20 @@ def _fault(dataset: PreparedDataset, row: ManifestRow) -> str | None:
         return str(error)
     if row.seconds is not None and abs(seconds - row.seconds) > LENGTH_TOLERANCE:
         return f"the audio lasts {seconds:.3f} s, the manifest says {row.seconds:.3f} s"
+    return None
+
+
+def _video_fault(path: Path, row: ManifestRow) -> str | None:
+    """Return what is wrong with a video, or None.
+
+    Raises:
+        MediaFault: it does not decode.
+    """
+    from fusion_encoders.video import probe_video
+
+    seconds = probe_video(path).seconds
+    if row.sha256 is not None and sha256_file(path) != row.sha256:
+        return CHANGED
+    if row.seconds is not None and abs(seconds - row.seconds) > VIDEO_TOLERANCE:
+        return f"the video lasts {seconds:.3f} s, the manifest says {row.seconds:.3f} s"
     return None

@@ -17,7 +17,7 @@ from fusion_train.reading import Reader
 
 
 def cross_entropy_sum(reader: Reader, batch: Batch, fusion: FusionContext | None) -> Tensor:
-    """Return the summed cross-entropy of a batch in fp32; divide it by the tokens of the whole step.
+    """Return the summed cross-entropy of a batch in fp32, each token by its weight; divide it by the tokens of the whole step.
 
     Logits are computed only at the N positions that predict a label.
 
@@ -27,7 +27,10 @@ def cross_entropy_sum(reader: Reader, batch: Batch, fusion: FusionContext | None
         fusion: the modality bound to them, or None.
     """
     logits_NV = reader.backbone.logits(reader.hidden(batch, fusion))
-    return functional.cross_entropy(logits_NV.float(), batch.targets_N, reduction="sum")
+    if batch.weights_N is None:
+        return functional.cross_entropy(logits_NV.float(), batch.targets_N, reduction="sum")
+    loss_N = functional.cross_entropy(logits_NV.float(), batch.targets_N, reduction="none")
+    return (loss_N * batch.weights_N).sum()
 
 
 class CrossEntropy:
