@@ -57,6 +57,8 @@ def test_what_is_kept_changes_no_loss(tmp_path):
         side = _Side(backbone, system, settings, SHAPE, **options)
         batch = _batch(side, 8)
         side.reader.prepare(batch.ids_BS[:, len(side.prompt.ids) :].tolist())
-        context = system.bind(batch.features.x_BTA, batch.features.mask_BT, side.prompt.slot_index(batch.ids_BS.shape[1]))
+        context = system.bind(
+            batch.features.x_BTA, batch.features.mask_BT, side.prompt.slot_index(batch.ids_BS.shape[1])
+        )
         losses.append(cross_entropy_sum(side.reader, batch, context).item())
     assert losses[0] == losses[1] == losses[2]
