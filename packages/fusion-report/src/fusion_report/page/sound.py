@@ -101,7 +101,8 @@ def _mel_bands(bins: int) -> Floats:
     weights_MQ: Floats = np.maximum(0, np.minimum(rising, falling))
     narrow = weights_MQ.sum(axis=1) == 0  # narrower than a bin: the nearest one
     weights_MQ[narrow, np.abs(hertz_Q - corners[1:-1][narrow, None]).argmin(axis=1)] = 1.0
-    return weights_MQ / weights_MQ.sum(axis=1, keepdims=True)
+    weights_MQ /= weights_MQ.sum(axis=1, keepdims=True)
+    return weights_MQ
 
 
 def _to_mel(hertz: float) -> float:

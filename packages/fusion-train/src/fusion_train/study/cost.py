@@ -74,7 +74,7 @@ class _FlopCounter:
         decoded += (TEST_PASSES * test + val) * token_beams
         return float(steps * size * step + decoded)
 
-    def _of_clip(self, run: PlannedRun) -> tuple[int, int, int]:
+    def _of_clip(self, run: PlannedRun) -> tuple[float, float, float]:
         settings = run.settings
         include = {"backbone", "encoder", "reference", "system", "decoding", "frozen_prefix"}
         key = f"{run.system} {settings.model_dump_json(include=include)}"

@@ -115,7 +115,7 @@ def _compare_with_card(
             ("predictions", predictions, result.predictions_sha256),
             ("scores", scores, result.scores_sha256),
         ):
-            own = kept.get(result.condition)  # type: ignore[attr-defined]
+            own = kept.get(result.condition)
             if own is not None and own.sha256() != claimed:
                 place = f"{kind}/{result.condition}.json"
                 yield Discrepancy(name, place, "is not the one that the run card names")
