@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fusion_eval.schemas import Predictions, RunCard, Scores
@@ -48,9 +50,9 @@ def train(*more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(place: Path) -> Path:
-    """An unbroken run."""
-    done = fusion(place, *train("--out", "runs/unbroken", "--json"))
+def finished(place: Path, fusion_here: Callable[..., Any]) -> Path:
+    """An unbroken run, in this process."""
+    done = fusion_here(place, *train("--out", "runs/unbroken", "--json"))
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["condition"] for row in rows} == set(CONDITIONS)
@@ -96,7 +98,7 @@ def adapter(run: Path) -> bytes:
 
 
 def test_killed_between_two_checkpoints_and_resumed_it_is_the_unbroken_run(place, finished, fusion_here):
-    """SIGKILL, as the machine would; the last steps are lost and done again."""
+    """SIGKILL, as the machine would; the last steps are lost and done again, by processes of their own to the end."""
     run = place / "runs" / "killed"
     process = subprocess.Popen(
         command(place, *train("--out", "runs/killed")), cwd=place, env=environment(place), stderr=subprocess.DEVNULL
@@ -113,7 +115,7 @@ def test_killed_between_two_checkpoints_and_resumed_it_is_the_unbroken_run(place
     refused = fusion_here(place, *train("--out", "runs/killed"))
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
-    done = fusion_here(place, *train("--out", "runs/killed", "--resume"))
+    done = fusion(place, *train("--out", "runs/killed", "--resume"))
     assert done.returncode == 0, done.stderr
     assert "taken up again at step 4" in done.stderr
     assert adapter(run) == adapter(finished)
