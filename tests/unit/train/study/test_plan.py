@@ -93,7 +93,9 @@ def test_the_second_modality_starts_from_the_audio_run(study: MakeStudy) -> None
     assert (video.parent, video.dataset, video.stage) == ("additive-s1", "av-scenes", "video")
     assert plan.runs["additive-s1"].experiments == ("A2", "C2")  # the parent is the run that is there
     assert plan.runs["additive-s1"].settings.dataset["train"] == 30
-    assert video.settings.dataset == load_settings("tiny", dataset="av-scenes").dataset  # scenes' options are not its own
+    assert (
+        video.settings.dataset == load_settings("tiny", dataset="av-scenes").dataset
+    )  # scenes' options are not its own
 
 
 def test_what_a_rule_adds_joins_the_runs_that_are_there(study: MakeStudy) -> None:

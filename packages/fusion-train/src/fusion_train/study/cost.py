@@ -63,7 +63,8 @@ class _FlopCounter:
     def of_run(self, run: PlannedRun) -> float:
         """Return training and decoding of a run; the encoder is left out, as its features are computed once."""
         settings = run.settings
-        step, token_beams, token_greedy = self._of_clip(run)
+        counted, token_beams, token_greedy = self._of_clip(run)
+        step = float(counted)
         val, test = self._sizes(run)
         size = settings.batch * settings.accumulate
         steps = settings.schedule.steps

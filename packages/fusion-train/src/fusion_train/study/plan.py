@@ -127,7 +127,9 @@ def _runs(study: Study, experiment: Experiment, system: str, variant: Variant, s
         return
     first = _cross_entropy(study, experiment, system, variant, seed)
     if experiment.kind == "video":
-        audio = experiment.model_copy(update={"kind": "train", "set": {}, "dataset": None, "profile": None, "measures": ()})
+        audio = experiment.model_copy(
+            update={"kind": "train", "set": {}, "dataset": None, "profile": None, "measures": ()}
+        )
         first = _cross_entropy(study, audio, system, variant, seed)
         yield first
         yield _video(study, experiment, first)
