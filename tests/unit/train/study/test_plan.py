@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fusion_core.errors import ConfigError
+from fusion_train.config import load_settings
 from fusion_train.study.config import Experiment, Study, load_study
 from fusion_train.study.plan import plan_study
 
@@ -86,9 +87,15 @@ def test_the_same_name_for_two_runs_gets_the_experiment_in_front(study: MakeStud
 
 
 def test_the_second_modality_starts_from_the_audio_run(study: MakeStudy) -> None:
-    plan = plan_study(study(experiments=[{"name": "C2", "phase": 3, "kind": "video"}]))
+    experiments = [{"name": "A2", "phase": 1}, {"name": "C2", "phase": 3, "kind": "video"}]
+    plan = plan_study(study(experiments=experiments, set={"dataset.train": 30}))
     video = plan.runs["video-additive-s1"]
     assert (video.parent, video.dataset, video.stage) == ("additive-s1", "av-scenes", "video")
+    assert plan.runs["additive-s1"].experiments == ("A2", "C2")  # the parent is the run that is there
+    assert plan.runs["additive-s1"].settings.dataset["train"] == 30
+    assert (
+        video.settings.dataset == load_settings("tiny", dataset="av-scenes").dataset
+    )  # scenes' options are not its own
 
 
 def test_what_a_rule_adds_joins_the_runs_that_are_there(study: MakeStudy) -> None:

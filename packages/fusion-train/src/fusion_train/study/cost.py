@@ -10,6 +10,8 @@ from fusion_train.study.plan import Plan, PlannedRun
 
 TEST_PASSES = 2
 """The test split is captioned with its own audio and with another clip's; the other controls decode once or not at all."""
+SANITY_STEPS, SANITY_CLIPS = 30, 16
+"""Of the small training of phase 0 (``fusion_train.sanity``)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def estimate(plan: Plan, counted: Callable[[str], None] = lambda name: None) -> 
 
 def _seconds(run: PlannedRun, rule: CostPlan) -> float:
     step = rule.step.get(run.system, rule.step.get("default", 1.0))
-    steps = float(run.settings.schedule.steps)
+    steps = float(SANITY_STEPS if run.stage == "sanity" else run.settings.schedule.steps)
     if run.stage == "scst":
         steps = run.settings.scst.steps * rule.scst_step
     return steps * step + rule.run + rule.measure * len(run.measures)
@@ -61,10 +63,13 @@ class _FlopCounter:
     def of_run(self, run: PlannedRun) -> float:
         """Return training and decoding of a run; the encoder is left out, as its features are computed once."""
         settings = run.settings
-        step, token_beams, token_greedy = self._of_clip(run)
+        counted, token_beams, token_greedy = self._of_clip(run)
+        step = float(counted)
         val, test = self._sizes(run)
         size = settings.batch * settings.accumulate
         steps = settings.schedule.steps
+        if run.stage == "sanity":
+            return float(SANITY_STEPS * SANITY_CLIPS * step)
         if run.stage == "scst":
             steps = settings.scst.steps
             # A clip's captions are sampled with one prefill, as beams are, and each is read again with gradients.

@@ -32,6 +32,8 @@ PATTERNS = (
     "stability.jsonl",
     "retention.json",
     "rerank_weights.json",
+    "modalities.json",
+    "answers/*.json",
     "predictions/*.json",
     "scores/*.json",
 )

@@ -127,7 +127,9 @@ def _runs(study: Study, experiment: Experiment, system: str, variant: Variant, s
         return
     first = _cross_entropy(study, experiment, system, variant, seed)
     if experiment.kind == "video":
-        audio = experiment.model_copy(update={"set": {}, "dataset": None, "profile": None, "measures": ()})
+        audio = experiment.model_copy(
+            update={"kind": "train", "set": {}, "dataset": None, "profile": None, "measures": ()}
+        )
         first = _cross_entropy(study, audio, system, variant, seed)
         yield first
         yield _video(study, experiment, first)
@@ -138,8 +140,10 @@ def _runs(study: Study, experiment: Experiment, system: str, variant: Variant, s
 
 
 def _resolve(study: Study, experiment: Experiment, more: Changes) -> tuple[str, Changes]:
-    """Return profile and changes of a run."""
-    return experiment.profile or study.profile, {**study.set, **experiment.set, **more}
+    """Return profile and changes of a run; the study's options of its dataset do not hold for another one."""
+    other = experiment.kind != "train" or experiment.dataset not in (None, study.dataset)
+    shared = {key: value for key, value in study.set.items() if not (other and key.startswith("dataset."))}
+    return experiment.profile or study.profile, {**shared, **experiment.set, **more}
 
 
 def _settings(profile: str, changes: Changes, seed: int, system: str, dataset: str, stage: Stage) -> RunSettings:
@@ -220,7 +224,6 @@ def _video(study: Study, experiment: Experiment, parent: PlannedRun) -> PlannedR
 def _sanity(study: Study, experiment: Experiment, system: str, seed: int) -> PlannedRun:
     dataset = SANITY_DATASET
     profile, changes = _resolve(study, experiment, {})
-    changes = {key: value for key, value in changes.items() if not key.startswith("dataset.")}
     settings = _settings(profile, changes, seed, system, dataset, "xe")
     return PlannedRun(
         name=f"sanity-{system}-s{seed}",

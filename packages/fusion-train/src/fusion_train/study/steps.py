@@ -71,7 +71,7 @@ def carry_out(bench: Bench, run: PlannedRun) -> None:
     folder = bench.folder(run)
     if not (folder / (SANITY_FILE if run.stage == "sanity" else RUN_CARD)).is_file():
         TRAINERS[run.stage](bench, run)
-    if bench.study.flops and run.stage != "sanity":
+    if bench.study.flops and run.stage in ("xe", "scst"):
         _count_flops(folder / RUN_CARD, run)
     kept = bench.kept.find(run)
     same = kept is not None and _same_weights(folder, bench.kept.folder(run.name))
