@@ -40,8 +40,8 @@ def open_results(folder: Path | None, resamples: int = RESAMPLES) -> Study:
 
 
 def show_table(table: Table) -> None:
-    """Print a table with its caption and notes; of a cell that is empty the note says why."""
-    from fusion_report.rendering import plain
+    """Print a table with its notes, which say why a cell is empty; as Markdown where the terminal is too narrow for it."""
+    from fusion_report.rendering import plain, render_markdown
     from rich.markup import escape
     from rich.table import Table as Shown
 
@@ -56,6 +56,9 @@ def show_table(table: Table) -> None:
             shown.add_row(f"[italic]{escape(row.section)}[/italic]")
         cells = [escape(plain(cell)) + (f" ({notes[cell.reason]})" if cell.reason else "") for cell in row.cells]
         shown.add_row(*cells)
+    if stdout.measure(shown).maximum > stdout.width:
+        stdout.print(render_markdown(table), markup=False, soft_wrap=True)
+        return
     stdout.print(shown)
     for reason, mark in notes.items():
         stdout.print(f"({mark}) {reason}", markup=False, soft_wrap=True)

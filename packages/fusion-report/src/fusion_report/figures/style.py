@@ -110,7 +110,8 @@ def finished(chart: Any) -> Any:
             titlePadding=6,
             labelLimit=220,
             tickCount=5,
-            labelOverlap=True,
+            labelOverlap="greedy",
+            labelSeparation=6,
             labelFlush=False,
         )
         .configure_legend(
