@@ -56,7 +56,8 @@ def show_table(table: Table) -> None:
             shown.add_row(f"[italic]{escape(row.section)}[/italic]")
         cells = [escape(plain(cell)) + (f" ({notes[cell.reason]})" if cell.reason else "") for cell in row.cells]
         shown.add_row(*cells)
-    if stdout.measure(shown).maximum > stdout.width:
+    wanted = stdout.measure(shown, options=stdout.options.update(width=10_000)).maximum
+    if wanted > stdout.width:
         stdout.print(render_markdown(table), markup=False, soft_wrap=True)
         return
     stdout.print(shown)
