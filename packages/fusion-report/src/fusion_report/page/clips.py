@@ -20,7 +20,7 @@ from fusion_report.page.weight import Limits, evenly_spaced
 
 Data = dict[str, Any]
 DIGITS = 4
-_FIRST = ("audio", RERANKED)
+VALIDATION = "val"
 
 
 @dataclass
@@ -83,8 +83,8 @@ def _ids(known: SplitData, outputs: Iterable[Output]) -> list[str]:
 def _priority(pair: tuple[PageRun, Output]) -> tuple[int, int]:
     """Sort what was heard rightly before the controls, and first seeds before the others."""
     run, output = pair
-    rank = _FIRST.index(output.condition) if output.condition in _FIRST else len(_FIRST)
-    return rank, run.plan.seed
+    first = (run.whole, RERANKED)
+    return first.index(output.condition) if output.condition in first else len(first), run.plan.seed
 
 
 def describe_clip(one: ClipSet, clip: str, kinds: dict[str, list[str]]) -> Data:
@@ -169,6 +169,7 @@ def _column(run: PageRun, output: Output, ids: Sequence[str]) -> Data:
         "system": run.plan.system,
         "seed": run.plan.seed,
         "condition": output.condition,
+        "heard": output.condition in (run.whole, RERANKED, VALIDATION),
         "condition_label": output.label,
         "captions": [items[clip].caption if clip in items else None for clip in ids],
     }
