@@ -413,3 +413,15 @@ def test_a_sanity_run_has_no_captions_and_no_complaint(make_study):
     run = read_results(files.results).runs[-1]
     assert (run.plan.name, run.problems, run.reason) == ("sanity-additive-s0", (), "")
     assert curve_rows(read_results(files.results))[1] == []
+
+
+def test_a_study_that_keeps_its_references_shows_them_without_its_dataset(make_study):
+    files = make_study()
+    files.references.write(files.results / "references" / f"{files.references.sha256()}.json")
+    files.events.write(files.results / "events" / f"{files.events.sha256()}.json")
+    (one,) = gather_sets(read_results(files.results), [], Limits())
+    assert one.known.references["test-00000"] == files.references.items[0].references
+    assert one.known.events["test-00000"] == files.events.items[0]
+    assert one.known.data is None
+    entry = MediaCollector(1000, Path("index.html"), True).collect([one], iter).entries[0, "test-00000"]
+    assert entry == {"reason": "No dataset scenes was given to the page (--audio DATASET_ROOT)."}

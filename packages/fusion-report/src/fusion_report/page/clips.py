@@ -13,7 +13,7 @@ from typing import Any
 
 from fusion_eval.schemas import PredictionItem, SceneItem
 
-from fusion_report.page.datasets import PreparedData, SplitData, find_split
+from fusion_report.page.datasets import PreparedData, SplitData, find_split, with_kept
 from fusion_report.page.labels import in_order, run_label
 from fusion_report.page.results import ORACLE, RERANKED, Output, PageRun, Results
 from fusion_report.page.weight import Limits, evenly_spaced
@@ -54,7 +54,8 @@ def gather_sets(results: Results, datasets: Sequence[PreparedData], limits: Limi
                 said.setdefault((made.dataset, made.split, _references_of(output)), []).append((run, output))
     sets = []
     for (dataset, split, sha256), pairs in said.items():
-        known = find_split(datasets, dataset, split, sha256)
+        events = next((output.scores.events_sha256 for _, output in pairs if output.scores is not None), None)
+        known = with_kept(find_split(datasets, dataset, split, sha256), results.root, sha256, events)
         ids = _ids(known, [output for _, output in pairs])
         sets.append(ClipSet(dataset, split, known, ids, said=sorted(pairs, key=_priority)))
     sets.sort(key=lambda one: one.split != "test")

@@ -98,11 +98,13 @@ class Results:
 
     Attributes:
         name: of the study, or of the folder.
+        root: the folder.
         study: the study card, where there is one.
         runs: in the order of the card, or by name.
     """
 
     name: str
+    root: Path
     study: StudyCard | None
     runs: tuple[PageRun, ...]
 
@@ -121,14 +123,16 @@ def read_results(folder: Path) -> Results:
     """
     if (folder / STUDY_FILE).is_file():
         study = StudyCard.read(folder / STUDY_FILE)
-        return Results(study.name, study, tuple(_read_run(run, folder / "runs" / run.name) for run in study.runs))
+        return Results(
+            study.name, folder, study, tuple(_read_run(run, folder / "runs" / run.name) for run in study.runs)
+        )
     runs = [_read_run(_planned(place, folder), place) for place in _run_folders(folder)]
     if not runs:
         raise DataError(
             f"{folder}: neither a study card nor a run here; give a results folder or a run of fusion train."
         )
     name = runs[0].plan.name if len(runs) == 1 else folder.resolve().name
-    return Results(name, None, tuple(_told_apart(runs)))
+    return Results(name, folder, None, tuple(_told_apart(runs)))
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
