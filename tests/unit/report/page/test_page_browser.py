@@ -202,10 +202,10 @@ def test_charts_are_drawn_and_answer(visit):
         before = bars.inner_html()
         tab.locator(".chart", has_text="What remains").get_by_label("metric").select_option("event-F1")
         eventually(tab, f"document.querySelector('#chart-controls svg')?.innerHTML.length !== {len(before)}")
-        tab.locator("#chart-clips svg .mark-symbol path").first.hover()
+        tab.locator("#chart-clips svg .mark-symbol path").last.hover()
         tab.wait_for_selector("#vg-tooltip-element.visible")
         assert "test-0000" in tab.locator("#vg-tooltip-element").inner_text()
-        tab.locator("#chart-clips svg .mark-symbol path").first.click()
+        tab.locator("#chart-clips svg .mark-symbol path").last.click()
         tab.wait_for_selector("#clip h2")
         assert "#clip=test-0000" in tab.evaluate("location.hash")
 

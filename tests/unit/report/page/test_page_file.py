@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fusion_cli.main import run
 from fusion_eval.schemas import Predictions
 from fusion_report.page import Limits, write_page
 from fusion_report.page.build import ASSETS, SCRIPTS
@@ -157,18 +158,19 @@ def test_what_is_left_out_stands_in_the_page(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_writes_the_same_bytes_in_another_process(study, tmp_path):
+def test_the_command_writes_the_same_bytes_in_another_process(study, page, tmp_path):
+    out = tmp_path / "index.html"
     command = [sys.executable, "-m", "fusion_cli", "report", "html", str(study.results), "--audio", str(study.dataset)]
-    pages = []
-    for name in ("first", "second"):
-        out = tmp_path / name / "index.html"
-        done = subprocess.run([*command, "--out", str(out), "--json"], capture_output=True, text=True, check=True)
-        summary = json.loads(done.stdout)
-        assert summary["clips"] == 8
-        assert summary["audible"] == 6
-        assert summary["bytes"] == out.stat().st_size
-        pages.append(out.read_bytes())
-    assert pages[0] == pages[1]
-    refused = subprocess.run([*command[:5], str(tmp_path / "first")], capture_output=True, text=True)
-    assert refused.returncode == 3
-    assert "neither a study card nor a run here" in refused.stderr
+    done = subprocess.run([*command, "--out", str(out), "--json"], capture_output=True, text=True, check=True)
+    summary = json.loads(done.stdout)
+    assert (summary["clips"], summary["audible"], summary["bytes"]) == (8, 6, out.stat().st_size)
+    assert out.read_bytes() == page.read_bytes()
+
+
+def test_the_command_refuses_a_folder_without_results(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fusion", "report", "html", str(tmp_path), "--out", str(tmp_path / "index.html")])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert stopped.value.code == 3
+    assert "neither a study card nor a run here" in capsys.readouterr().err
+    assert not (tmp_path / "index.html").exists()

@@ -378,3 +378,50 @@ def test_a_stability_row_that_is_no_number_is_left_out(make_study):
         (40, "before", 0.8),
         (40, "distractor", 0.75),
     ]
+
+
+def test_a_run_of_several_modalities_is_judged_by_all_of_them_together(make_study):
+    files = make_study()
+    for folder in ("predictions", "scores"):
+        place = files.run("cross-attention-s0") / folder
+        shutil.copy(place / "audio.json", place / "audio+video.json")
+        shutil.copy(place / "shuffled.json", place / "audio.json")
+        (place / "shuffled.json").rename(place / "shuffled-video.json")
+    results = read_results(files.results)
+    groups = groups_by_label(files.results)
+    group = groups["cross-attention"]
+    assert group.whole == "audio+video"
+    text = to_html(results_table([group], ["cider_d"], "scenes"))
+    assert f"{group.cell('audio+video', 'cider_d').value:.3f}" in text
+    assert "audio and video" in to_html(controls_table([group], ["cider_d"], "scenes"))
+    (one,) = gather_sets(results, [], Limits())
+    said = {
+        output["condition"]: output["heard"]
+        for output in describe_outputs(one, TextBudget(10**7))
+        if output["run"] == "cross-attention-s0"
+    }
+    assert said == {"audio+video": True, "audio": False, "shuffled-video": False}
+
+
+def test_a_sanity_run_has_no_captions_and_no_complaint(make_study):
+    files = make_study()
+    card = json.loads((files.results / "study_card.json").read_text())
+    card["runs"].append({**card["runs"][0], "name": "sanity-additive-s0", "stage": "sanity"})
+    (files.results / "study_card.json").write_text(json.dumps(card))
+    files.run("sanity-additive-s0").mkdir()
+    (files.run("sanity-additive-s0") / "log.jsonl").write_text("")
+    run = read_results(files.results).runs[-1]
+    assert (run.plan.name, run.problems, run.reason) == ("sanity-additive-s0", (), "")
+    assert curve_rows(read_results(files.results))[1] == []
+
+
+def test_a_study_that_keeps_its_references_shows_them_without_its_dataset(make_study):
+    files = make_study()
+    files.references.write(files.results / "references" / f"{files.references.sha256()}.json")
+    files.events.write(files.results / "events" / f"{files.events.sha256()}.json")
+    (one,) = gather_sets(read_results(files.results), [], Limits())
+    assert one.known.references["test-00000"] == files.references.items[0].references
+    assert one.known.events["test-00000"] == files.events.items[0]
+    assert one.known.data is None
+    entry = MediaCollector(1000, Path("index.html"), True).collect([one], iter).entries[0, "test-00000"]
+    assert entry == {"reason": "No dataset scenes was given to the page (--audio DATASET_ROOT)."}

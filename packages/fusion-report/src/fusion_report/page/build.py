@@ -23,7 +23,7 @@ from fusion_report.page.datasets import PreparedData, open_dataset
 from fusion_report.page.labels import metric_label
 from fusion_report.page.media import Media, MediaCollector, Track, block_elements
 from fusion_report.page.overview import overview
-from fusion_report.page.results import Results, read_results
+from fusion_report.page.results import STAGES_WITHOUT_CAPTIONS, Results, read_results
 from fusion_report.page.sound import BANDS, FRAMES, LEVELS
 from fusion_report.page.summary import Group, group_runs, metrics_of
 from fusion_report.page.tables import (
@@ -191,9 +191,9 @@ def _assemble(
 
 def _tables(results: Results, groups: Sequence[Group]) -> list[Any]:
     elements: list[Any] = []
-    datasets = list(dict.fromkeys(group.dataset for group in groups))
-    for dataset in datasets:
-        own = [group for group in groups if group.dataset == dataset and group.stage != "sanity"]
+    captioned = [group for group in groups if group.stage not in STAGES_WITHOUT_CAPTIONS]
+    for dataset in dict.fromkeys(group.dataset for group in captioned):
+        own = [group for group in captioned if group.dataset == dataset]
         metrics = metrics_of(own)
         main = [group for group in own if not group.is_variant]
         varied = [group for group in own if group.is_variant]

@@ -11,7 +11,7 @@ from fusion_eval.errors import DataError
 
 from fusion_report.curves import Points, read_curves
 from fusion_report.page.labels import metric_label, run_label
-from fusion_report.page.results import ORACLE, RERANKED, PageRun, Results, condition_label
+from fusion_report.page.results import ORACLE, RERANKED, STAGES_WITHOUT_CAPTIONS, PageRun, Results, condition_label
 from fusion_report.page.summary import Group
 
 Row = dict[str, Any]
@@ -38,7 +38,7 @@ def score_rows(groups: Sequence[Group], metrics: Sequence[str], split: str) -> l
                         "system": group.system,
                         "stage": "reranked" if condition == RERANKED else group.stage.upper(),
                         "condition": condition_label(condition),
-                        "heard": condition in ("audio", RERANKED),
+                        "heard": condition in (group.whole, RERANKED),
                         "parameters": group.parameters,
                         "metric": metric_label(metric),
                         "value": round(cell.value, DIGITS),
@@ -73,7 +73,7 @@ def curve_rows(results: Results) -> tuple[list[Row], list[str]]:
     """Return the points of every run's log, thinned out, and a sentence for each log that cannot be read."""
     rows, problems = [], []
     for run in results.runs:
-        if not run.folder.is_dir():
+        if not run.folder.is_dir() or run.plan.stage in STAGES_WITHOUT_CAPTIONS:
             continue  # the list of runs says why
         try:
             (curves,) = read_curves([run.folder])

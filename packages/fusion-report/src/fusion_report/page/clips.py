@@ -13,14 +13,14 @@ from typing import Any
 
 from fusion_eval.schemas import PredictionItem, SceneItem
 
-from fusion_report.page.datasets import PreparedData, SplitData, find_split
+from fusion_report.page.datasets import PreparedData, SplitData, find_split, with_kept
 from fusion_report.page.labels import in_order, run_label
 from fusion_report.page.results import ORACLE, RERANKED, Output, PageRun, Results
 from fusion_report.page.weight import Limits, evenly_spaced
 
 Data = dict[str, Any]
 DIGITS = 4
-_FIRST = ("audio", RERANKED)
+VALIDATION = "val"
 
 
 @dataclass
@@ -54,7 +54,8 @@ def gather_sets(results: Results, datasets: Sequence[PreparedData], limits: Limi
                 said.setdefault((made.dataset, made.split, _references_of(output)), []).append((run, output))
     sets = []
     for (dataset, split, sha256), pairs in said.items():
-        known = find_split(datasets, dataset, split, sha256)
+        events = next((output.scores.events_sha256 for _, output in pairs if output.scores is not None), None)
+        known = with_kept(find_split(datasets, dataset, split, sha256), results.root, sha256, events)
         ids = _ids(known, [output for _, output in pairs])
         sets.append(ClipSet(dataset, split, known, ids, said=sorted(pairs, key=_priority)))
     sets.sort(key=lambda one: one.split != "test")
@@ -83,8 +84,8 @@ def _ids(known: SplitData, outputs: Iterable[Output]) -> list[str]:
 def _priority(pair: tuple[PageRun, Output]) -> tuple[int, int]:
     """Sort what was heard rightly before the controls, and first seeds before the others."""
     run, output = pair
-    rank = _FIRST.index(output.condition) if output.condition in _FIRST else len(_FIRST)
-    return rank, run.plan.seed
+    first = (run.whole, RERANKED)
+    return first.index(output.condition) if output.condition in first else len(first), run.plan.seed
 
 
 def describe_clip(one: ClipSet, clip: str, kinds: dict[str, list[str]]) -> Data:
@@ -169,6 +170,7 @@ def _column(run: PageRun, output: Output, ids: Sequence[str]) -> Data:
         "system": run.plan.system,
         "seed": run.plan.seed,
         "condition": output.condition,
+        "heard": output.condition in (run.whole, RERANKED, VALIDATION),
         "condition_label": output.label,
         "captions": [items[clip].caption if clip in items else None for clip in ids],
     }

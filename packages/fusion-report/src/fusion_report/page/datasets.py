@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fusion_eval.errors import DataError
@@ -88,3 +88,18 @@ def find_split(datasets: Sequence[PreparedData], name: str, split: str, referenc
             None, {}, {}, f"The dataset {name} at hand has other references for {split} than those that were scored."
         )
     return SplitData(None, {}, {}, f"No dataset {name} was given to the page (--audio DATASET_ROOT).")
+
+
+def with_kept(known: SplitData, results: Path, references_sha256: str | None, events_sha256: str | None) -> SplitData:
+    """Return a split with what a study keeps by hash beside its runs, where no dataset gave its references.
+
+    Raises:
+        DataError: a kept file does not follow its schema.
+    """
+    references = results / "references" / f"{references_sha256}.json"
+    if known.references or not references.is_file():
+        return known
+    found = {item.id: item.references for item in References.read(references).items}
+    events = results / "events" / f"{events_sha256}.json"
+    graphs = {item.id: item for item in SceneEvents.read(events).items} if events.is_file() else {}
+    return replace(known, references=found, events=graphs)

@@ -23,6 +23,7 @@ from fusion_report.page.weight import spread_out
 
 VIDEO_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mov": "video/quicktime"}
 SOUND_TYPE = "audio/mpeg"
+PICTURE_MARGIN = 1.05  # pictures to come may be larger than those so far
 Track = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -124,7 +125,8 @@ class MediaCollector:
     def _fits(self, size: int, remaining: int) -> bool:
         """Return whether a piece has room beside the pictures of the clips that are still to come, up to half of all."""
         average = sum(self._pictures) / len(self._pictures) if self._pictures else 0
-        return self._used + size + min(remaining * average, self.room / 2) <= self.room
+        reserve = min(PICTURE_MARGIN * average * remaining, self.room / 2)
+        return self._used + size + reserve <= self.room
 
     def _embed(self, name: str, data: bytes) -> str:
         self.media.blocks[name] = base64.b64encode(data).decode("ascii")

@@ -71,7 +71,7 @@ def _best(groups: Sequence[Group]) -> tuple[Group, str, str, Cell] | None:
         (group, condition, metric, cell)
         for metric in metrics
         for group in groups
-        for condition in ("audio", RERANKED)
+        for condition in (group.whole, RERANKED)
         if (cell := group.cell(condition, metric)).value is not None
     ]
     if not found:

@@ -22,7 +22,9 @@ from fusion_eval.schemas.study import StudyCard, StudyRun
 from fusion_report.controls import CONDITIONS
 
 STUDY_FILE = "study_card.json"
-RERANKED, ORACLE = "reranked", "oracle"
+AUDIO, RERANKED, ORACLE = "audio", "reranked", "oracle"
+TOGETHER = "+"  # between the modalities of a condition, as in audio+video
+STAGES_WITHOUT_CAPTIONS = ("sanity",)
 CONDITION_LABELS = CONDITIONS | {RERANKED: "right audio, reranked", ORACLE: "oracle over candidates"}
 _RUN_FILES = ("run_card.json", "settings.json", "predictions")
 _File = TypeVar("_File", bound=Schema)
@@ -79,6 +81,12 @@ class PageRun:
     problems: tuple[str, ...] = ()
 
     @property
+    def whole(self) -> str:
+        """The condition under which the run is given all that it can perceive: audio, or its modalities together."""
+        together = [name for name in self.outputs if TOGETHER in name]
+        return max(together, key=len) if together else AUDIO
+
+    @property
     def reason(self) -> str:
         """Why there is nothing of this run; empty where there is something."""
         return "; ".join([self.plan.reason] if self.plan.reason else [] if self.outputs else self.problems)
@@ -90,18 +98,21 @@ class Results:
 
     Attributes:
         name: of the study, or of the folder.
+        root: the folder.
         study: the study card, where there is one.
         runs: in the order of the card, or by name.
     """
 
     name: str
+    root: Path
     study: StudyCard | None
     runs: tuple[PageRun, ...]
 
 
 def condition_label(condition: str) -> str:
     """Return the words for a condition: its own where it is a new one."""
-    return CONDITION_LABELS.get(condition, condition.replace("_", " "))
+    words = condition.replace(TOGETHER, " and ").replace("_", " ").replace("-", " ")
+    return CONDITION_LABELS.get(condition, words)
 
 
 def read_results(folder: Path) -> Results:
@@ -112,14 +123,16 @@ def read_results(folder: Path) -> Results:
     """
     if (folder / STUDY_FILE).is_file():
         study = StudyCard.read(folder / STUDY_FILE)
-        return Results(study.name, study, tuple(_read_run(run, folder / "runs" / run.name) for run in study.runs))
+        return Results(
+            study.name, folder, study, tuple(_read_run(run, folder / "runs" / run.name) for run in study.runs)
+        )
     runs = [_read_run(_planned(place, folder), place) for place in _run_folders(folder)]
     if not runs:
         raise DataError(
             f"{folder}: neither a study card nor a run here; give a results folder or a run of fusion train."
         )
     name = runs[0].plan.name if len(runs) == 1 else folder.resolve().name
-    return Results(name, None, tuple(_told_apart(runs)))
+    return Results(name, folder, None, tuple(_told_apart(runs)))
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -195,6 +208,8 @@ def _read_run(plan: StudyRun, folder: Path) -> PageRun:
     problems: list[str] = []
     if not folder.is_dir():
         return PageRun(plan, folder, problems=(f"the folder of run {plan.name} is absent",))
+    if plan.stage in STAGES_WITHOUT_CAPTIONS:
+        return PageRun(plan, folder)
     card = _read(RunCard, folder / "run_card.json", problems)
     if card is not None and not plan.identity:  # of no study: the card says it best
         plan = plan.model_copy(update={"system": card.system.name, "seed": card.seed, "dataset": card.dataset.name})

@@ -16,7 +16,7 @@ from fusion_eval.schemas import Scores
 
 from fusion_report.controls import bootstrap_interval
 from fusion_report.page.labels import METRICS, metric_label, run_label
-from fusion_report.page.results import PageRun, Results
+from fusion_report.page.results import AUDIO, PageRun, Results
 
 MEAN_TOLERANCE = 1e-6
 
@@ -60,6 +60,11 @@ class Group:
     dataset: str
     runs: tuple[PageRun, ...]
     _cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def whole(self) -> str:
+        """The condition under which the runs are given all that they can perceive."""
+        return next((run.whole for run in self.runs if run.outputs), AUDIO)
 
     @property
     def is_variant(self) -> bool:

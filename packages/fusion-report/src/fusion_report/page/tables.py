@@ -115,8 +115,8 @@ def results_table(groups: Sequence[Group], metrics: Sequence[str], title: str, s
     card, body = _table(name, caption, columns, 1)
     best = {metric: _best(groups, metric, split) for metric in metrics}
     for group in groups:
-        for condition, extra in (("audio", ""), (RERANKED, " + reranked"), (ORACLE, ": oracle, no result")):
-            if condition == "audio" or condition in group.conditions(split):
+        for condition, extra in ((group.whole, ""), (RERANKED, " + reranked"), (ORACLE, ": oracle, no result")):
+            if condition == group.whole or condition in group.conditions(split):
                 row = SubElement(body, "tr", {"class": "oracle"} if condition == ORACLE else {})
                 _system_head(row, group, extra)
                 cells = {metric: group.cell(condition, metric, split) for metric in metrics}
@@ -135,7 +135,7 @@ def _best(groups: Sequence[Group], metric: str, split: str) -> tuple[str, float]
     cells = [
         (condition, cell.value)
         for group in groups
-        for condition in ("audio", RERANKED)
+        for condition in (group.whole, RERANKED)
         if (cell := group.cell(condition, metric, split)).value is not None
     ]
     return max(cells, key=lambda pair: pair[1] or 0.0) if len(cells) > 1 else None

@@ -1,7 +1,6 @@
 // What every run said of a clip: its caption, its scores, and the candidates that it chose from.
 
 const LONG = 600; // characters of a caption that are shown at once
-const HEARD = ["audio", "reranked"];
 let marking = true;
 
 const wordsOf = (text) => new Set(folded(text).match(/[\p{L}\p{N}']+/gu) ?? []);
@@ -85,7 +84,7 @@ function groupedOutputs(outputs) {
   const groups = { first: [], seeds: [], controls: [] };
   for (const output of outputs) {
     const key = `${output.label} ${output.condition}`;
-    if (!HEARD.includes(output.condition) && output.condition !== "val") groups.controls.push(output);
+    if (!output.heard) groups.controls.push(output);
     else if (seen.has(key)) groups.seeds.push(output);
     else groups.first.push(output);
     seen.add(key);

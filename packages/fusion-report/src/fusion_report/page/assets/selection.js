@@ -17,7 +17,7 @@ function outputNamed(set, key, otherwise) {
 // The two outputs that are compared: by default the first that heard, and one of another system, or of another condition.
 function comparedOutputs(set, state) {
   const first = outputNamed(set, state.first, set.outputs[0]);
-  const rival = (output) => HEARD.includes(output.condition) && output.label !== first?.label;
+  const rival = (output) => output.heard && output.label !== first?.label;
   const fallback = set.outputs.find(rival) ?? set.outputs.find((output) => output !== first) ?? first;
   return [first, outputNamed(set, state.second, fallback)];
 }
