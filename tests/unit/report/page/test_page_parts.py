@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from fusion_eval.errors import DataError
-from fusion_eval.schemas import read_manifest, write_manifest
+from fusion_eval.schemas import Scores, read_manifest, write_manifest
 from fusion_eval.schemas.retention import (
     Change,
     ConditionRetention,
@@ -425,3 +425,20 @@ def test_a_study_that_keeps_its_references_shows_them_without_its_dataset(make_s
     assert one.known.data is None
     entry = MediaCollector(1000, Path("index.html"), True).collect([one], iter).entries[0, "test-00000"]
     assert entry == {"reason": "No dataset scenes was given to the page (--audio DATASET_ROOT)."}
+
+
+def test_an_oracle_stands_apart_and_is_never_the_best(make_study):
+    files = make_study()
+    scores = Scores.read(files.run("additive-s1") / "scores" / "audio.json")
+    clips = [{"id": clip.id, "cider_d_max": clip.values["cider_d"] + 5} for clip in scores.per_clip]
+    content = {**scores.model_dump(mode="json", exclude_none=True), "oracle": ["cider_d_max"], "per_clip": clips}
+    content["metrics"] = {"cider_d_max": scores.metrics["cider_d"] + 5}
+    Scores.model_validate(content).write(files.run("additive-s1") / "scores" / "oracle.json")
+    group = groups_by_label(files.results)["additive"]
+    assert group.cell("oracle", "cider_d").by_seed == {1: pytest.approx(scores.metrics["cider_d"] + 5)}
+    assert "seed 0: oracle was not measured" in group.cell("oracle", "cider_d").reason
+    text = to_html(results_table([group], ["cider_d"], "scenes"))
+    (row,) = re.findall('<tr class="oracle">.*?</tr>', text)
+    assert "additive: oracle, no result" in row
+    assert f"<b>{scores.metrics['cider_d'] + 5:.3f}</b>" in row
+    assert "best" not in row

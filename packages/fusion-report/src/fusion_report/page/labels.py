@@ -27,6 +27,9 @@ STAGES = {"xe": "", "scst": " + SCST"}
 
 def metric_label(name: str) -> str:
     """Return the name of a metric as papers write it."""
+    oracle = name.removesuffix("_max")
+    if oracle != name and oracle in METRICS:
+        return f"{METRICS[oracle]}-max"
     return METRICS.get(name, name.replace("_", " "))
 
 

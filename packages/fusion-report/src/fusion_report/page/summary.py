@@ -16,7 +16,7 @@ from fusion_eval.schemas import Scores
 
 from fusion_report.controls import bootstrap_interval
 from fusion_report.page.labels import METRICS, metric_label, run_label
-from fusion_report.page.results import AUDIO, PageRun, Results
+from fusion_report.page.results import AUDIO, ORACLE, PageRun, Results
 
 MEAN_TOLERANCE = 1e-6
 
@@ -96,6 +96,7 @@ class Group:
         return self._cells[key]
 
     def _measure(self, condition: str, metric: str, split: str) -> Cell:
+        metric += "_max" if condition == ORACLE else ""  # what it is called where the references chose
         scored: dict[int, Scores] = {}
         reasons = []
         for run in self.runs:
