@@ -201,7 +201,8 @@ def number_chances(p_BCK: Tensor, most: int) -> Tensor:
 
 def combination_chances(readings: Readings) -> Tensor:
     """Return how likely each shape with a colour and a size is anywhere in the image, p_BYXZ."""
-    absent_BYXZ: Tensor | float = 1.0
+    sizes = (readings.shapes_BCY.shape[-1], readings.colours_BCX.shape[-1], readings.sizes_BCZ.shape[-1])
+    absent_BYXZ = readings.occupied_BC.new_ones(len(readings.occupied_BC), *sizes)
     parts = (readings.occupied_BC, readings.shapes_BCY, readings.colours_BCX, readings.sizes_BCZ)
     for occupied_B, shapes_BY, colours_BX, sizes_BZ in zip(*(part.unbind(dim=1) for part in parts), strict=True):
         here_BY = occupied_B[:, None] * shapes_BY

@@ -59,7 +59,8 @@ def truth(scenes: Sequence[VisualScene]) -> Truth:
                 [SHAPES.index(item.shape), COLOURS.index(item.colour), SIZES.index(item.size)]
             )
     numbers_BK = torch.tensor([[scene.number(kind) for kind in (*SHAPES, *COLOURS, None)] for scene in scenes])
-    return Truth(occupied_BC, *attributes_BC3.unbind(dim=-1), numbers_BK)
+    shapes_BC, colours_BC, sizes_BC = attributes_BC3.unbind(dim=-1)
+    return Truth(occupied_BC, shapes_BC, colours_BC, sizes_BC, numbers_BK)
 
 
 def surprises(logits: Logits, known: Truth, settings: ImageProjectorSettings) -> dict[str, Tensor]:
