@@ -63,11 +63,11 @@ def test_an_image_stands_before_the_question_and_without_one_the_model_is_smollm
     blind, seen = (backbone.question("How many circles are there?", image=image).ids for image in (False, True))
     assert blind == bare.prompt("How many circles are there?").ids
     first = seen.index(backbone.image_token_id)
-    assert seen[first : first + 49] == (backbone.image_token_id,) * 49
-    assert (*seen[:first], *seen[first + 50 :]) == blind  # a line's end follows the image
+    assert seen[first : first + 28] == (backbone.image_token_id,) * 28
+    assert (*seen[:first], *seen[first + 29 :]) == blind  # a line's end follows the image
     pixels_B3HW = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     images_BID = backbone.embed_images(pixels_B3HW)
-    assert images_BID.shape == (2, 49, 576)
+    assert images_BID.shape == (2, 28, 576)
     ids_BS = torch.tensor([seen, seen])
     one, other = backbone.hidden(ids_BS, images_BID=images_BID)
     assert not torch.equal(one[-1], other[-1])

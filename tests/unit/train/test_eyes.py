@@ -1,6 +1,10 @@
-"""Training of eyes: what cells are fitted to, answers that read as if they stood alone, the same bits after a stop."""
+"""Training of eyes: what is read of a scene, what is told of it, answers that read as if they stood alone, the same bits after a
+stop.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,19 +13,25 @@ from fusion_core.errors import ConfigError
 from fusion_core.pretrained import load_backbone
 from fusion_core.vision import VisionBackbone
 from fusion_encoders.efficientnet import EfficientNetLite0
-from fusion_encoders.image_projector import ImageProjector, ImageProjectorSettings
+from fusion_encoders.image_projector import ImageProjector, ImageProjectorSettings, Logits, tally
 from fusion_train.checkpoint import list_checkpoints
 from fusion_train.eyes.answers import AnswerReader
 from fusion_train.eyes.cells import SceneCells
 from fusion_train.eyes.exam import Examiner
-from fusion_train.eyes.plan import EyesPlan
-from fusion_train.eyes.training import EyesTraining
-from fusion_train.eyes.words import KINDS, WORDS, CellWords
+from fusion_train.eyes.plan import Course, EyesPlan
+from fusion_train.eyes.reading import ReadingCourse, surprises, truth
+from fusion_train.eyes.speaking import SpeakingCourse
+from fusion_train.eyes.training import CourseTraining
+from fusion_train.eyes.words import begin_with_words
 from fusion_train.tiny_vlm.lessons import Teacher, make_page
 from fusion_train.visual_questions import CATEGORIES, VisualScene, example
-from fusion_train.visual_questions.scene import COLOURS, SceneObject
+from fusion_train.visual_questions.ask import NUMBERS
+from fusion_train.visual_questions.scene import COLOURS, SHAPES, SIZES, SceneObject
 
-PLAN = EyesPlan(images=6, aligning=2, aligned_images=3, answering=2, answered_images=2, warmup=1, checkpoint_every=1)
+TOLD_APART = ("count", "relation", "compare", "existence")
+"""Kinds of question whose options differ in their first byte, which is all that the tiny model goes by."""
+SHORT = Course(steps=3, images=2, rate=1e-2, warmup=1, weight_decay=0.01, checkpoint_every=1)
+PLAN = EyesPlan(images=6, reading=SHORT, speaking=SHORT, taught=TOLD_APART)
 SETTINGS = ImageProjectorSettings(width=8, hidden=16, layers=1, heads=2, output=32)
 MARK = "~"  # a byte that no question has
 
@@ -42,9 +52,9 @@ class CoarseEncoder:
 
 
 class RandomEyes(VisionBackbone):
-    """A tiny language model of random weights, with 49 places for an image."""
+    """A tiny language model of random weights, with places for an image."""
 
-    image_tokens = 49
+    image_tokens = SETTINGS.tokens
     image_size = 224
 
     def __init__(self) -> None:
@@ -74,11 +84,26 @@ def cells(tmp_path, monkeypatch) -> SceneCells:
 
 @pytest.fixture
 def train(backbone, cells, tmp_path):
-    def begin(name: str = "run", plan: EyesPlan = PLAN) -> EyesTraining:
-        torch.manual_seed(0)
-        return EyesTraining(backbone, ImageProjector(SETTINGS), cells, plan, tmp_path / name)
+    """Train a projector by a course, in a folder of a name; return it with the training."""
 
-    return begin
+    def run(
+        course: str, name: str = "run", announce=lambda sentence: None, plan: EyesPlan = PLAN
+    ) -> tuple[ImageProjector, CourseTraining]:
+        torch.manual_seed(0)
+        projector = ImageProjector(SETTINGS).requires_grad_(False)
+        begin_with_words(projector, backbone)
+        if course == "reading":
+            lessons = ReadingCourse(projector.reader, SETTINGS, cells, plan)
+            lessons.begin()
+            trained = list(projector.reader.parameters())
+        else:
+            lessons = SpeakingCourse(backbone, projector, cells, plan)
+            trained = [projector.said_SD, projector.words_WD]
+        training = CourseTraining(course, getattr(plan, course), projector, trained, tmp_path / name)
+        training.run(lessons, announce)
+        return projector, training
+
+    return run
 
 
 def scene_of(*objects: SceneObject) -> VisualScene:
@@ -86,34 +111,71 @@ def scene_of(*objects: SceneObject) -> VisualScene:
     return VisualScene(objects, None, len(objects), (grey, grey), "seen")
 
 
-def test_an_object_names_the_cells_it_covers_and_the_others_count(backbone):
-    scene = scene_of(
-        SceneObject("circle", "red", "large", 0.5, 0.5), SceneObject("circle", "blue", "small", 0.93, 0.07)
+def certain(scenes) -> Logits:
+    """Return the logits of a reader that is sure of what it sees, and right."""
+    known = truth(scenes)
+    choices = ((known.shapes_BC, SHAPES), (known.colours_BC, COLOURS), (known.sizes_BC, SIZES))
+    sure = [60.0 * torch.nn.functional.one_hot(places.clamp_min(0), len(names)) for places, names in choices]
+    return Logits(120.0 * known.occupied_BC - 60, *sure)
+
+
+def test_an_object_is_known_by_the_cell_that_its_middle_lies_in():
+    known = truth(
+        [scene_of(SceneObject("cross", "blue", "large", 0.5, 0.5), SceneObject("circle", "red", "small", 0.9, 0.1))]
     )
-    weights_CW, tells_C = CellWords(backbone).weights(scene)
-    assert tells_C.nonzero().flatten().tolist() == [6, 24]
-    said = [[WORDS[index] for index in row.nonzero().flatten().tolist()] for row in weights_CW]
-    assert said[6] == ["circle", "blue"]
-    assert said[24] == ["circle", "red"]
-    assert KINDS[0] == "circle"
-    assert said[0] == ["circles", "2"]
-    assert said[KINDS.index("blue")] == ["blue", "objects", "1"]
-    assert said[KINDS.index("objects")] == ["objects", "2"]
-    assert said[len(KINDS) + KINDS.index("square")] == ["squares", "0"]
+    assert known.occupied_BC[0].nonzero().flatten().tolist() == [6, 24]
+    assert [
+        (SHAPES[known.shapes_BC[0, c]], COLOURS[known.colours_BC[0, c]], SIZES[known.sizes_BC[0, c]]) for c in (6, 24)
+    ] == [
+        ("circle", "red", "small"),
+        ("cross", "blue", "large"),
+    ]
+    numbers = dict(zip((*SHAPES, *COLOURS, "all"), known.numbers_BK[0].tolist(), strict=True))
+    assert {name: number for name, number in numbers.items() if number} == {
+        "circle": 1, "cross": 1, "red": 1, "blue": 1, "all": 2
+    }  # fmt: skip
 
 
-def test_tokens_that_are_the_words_cost_nothing_and_another_colour_surprises(backbone):
-    words = CellWords(backbone)
-    words.embeddings_WD = (
-        torch.nn.functional.one_hot(torch.arange(len(WORDS)), backbone.width) * 10.0
-    )  # told apart with ease
-    scenes = [example("train", 0, index)[0] for index in range(3)]
-    weights_BCW = torch.stack([words.weights(scene)[0] for scene in scenes])
-    assert float(words.loss(weights_BCW @ words.embeddings_WD, scenes)) < 1e-6
-    others_BCW = weights_BCW.clone()
-    colours = slice(WORDS.index(COLOURS[0]), WORDS.index(COLOURS[-1]) + 1)
-    others_BCW[..., colours] = weights_BCW[..., colours].roll(1, dims=-1)
-    assert float(words.loss(others_BCW @ words.embeddings_WD, scenes)) > 100
+def test_a_right_reader_is_not_surprised_and_one_that_takes_colours_for_others_is():
+    scenes = [example("train", 0, index)[0] for index in range(8)]
+    right = certain(scenes)
+    assert all(float(value) < 1e-3 for value in surprises(right, truth(scenes), SETTINGS).values())
+    wrong = surprises(replace(right, colours_BCX=right.colours_BCX.roll(1, dims=-1)), truth(scenes), SETTINGS)
+    assert float(wrong["places"]) < 1e-3
+    assert float(wrong["attributes"]) > 10
+    assert float(wrong["numbers"]) > 1
+
+
+def test_tokens_tell_of_each_kind_in_the_words_of_questions_and_answers(backbone):
+    scene = scene_of(
+        SceneObject("circle", "red", "small", 0.9, 0.1),
+        SceneObject("circle", "blue", "large", 0.5, 0.5),
+        SceneObject("cross", "red", "large", 0.1, 0.9),
+    )
+    words = [*NUMBERS, *(f"{size} {name}" for names in (COLOURS, SHAPES) for size in SIZES for name in names), "none"]
+    kinds = [
+        *("free",) * SETTINGS.free,
+        *SHAPES,
+        *COLOURS,
+        *(f"number of {kind}" for kind in (*SHAPES, *COLOURS, "all")),
+    ]
+    tally_SW = tally(certain([scene]).readings(), SETTINGS)[0]
+    assert tally_SW.shape == (len(kinds), len(words)) == (SETTINGS.tokens, SETTINGS.words)
+    told = {
+        kind: [words[w] for w in row.round().nonzero().flatten()] for kind, row in zip(kinds, tally_SW, strict=True)
+    }
+    assert told["circle"] == ["small red", "large blue"]
+    assert told["red"] == ["small circle", "large cross"]
+    assert told["square"] == told["green"] == ["none"]
+    assert (told["number of red"], told["number of square"], told["number of all"]) == (["2"], ["0"], ["3"])
+    assert told["free"] == []
+    projector = ImageProjector(SETTINGS)
+    begin_with_words(projector, backbone)
+    table_VD = backbone.model.get_input_embeddings().weight
+    for word in ("2", "small red", "large cross"):
+        first = backbone.encode(word.split()[-1])[0]
+        assert torch.equal(projector.words_WD[words.index(word)], table_VD[first].float())
+    assert not projector.words_WD[words.index("none")].any()
 
 
 def test_cells_are_encoded_once_and_read_as_they_were(cells, monkeypatch):
@@ -131,7 +193,7 @@ def test_answers_read_with_a_shared_head_are_those_of_each_prompt_alone(backbone
     lessons = [teacher.visual("train", index) for index in (1, 2)]
     if not seen:
         lessons = [teacher.lesson([("Is it red?", "no"), ("How many?", "3")]) for _ in lessons]
-    tokens_BCD = torch.randn(2, 49, backbone.width) if seen else None
+    tokens_BCD = torch.randn(2, SETTINGS.tokens, backbone.width) if seen else None
     with torch.no_grad():
         logits_NV, targets_N = AnswerReader(backbone).logits(make_page(lessons, backbone.pad_id), tokens_BCD)
         alone = []
@@ -144,60 +206,66 @@ def test_answers_read_with_a_shared_head_are_those_of_each_prompt_alone(backbone
     torch.testing.assert_close(logits_NV, torch.cat(alone), rtol=1e-4, atol=1e-4)
 
 
-def test_training_that_was_stopped_ends_in_the_same_bits(train, monkeypatch):
-    whole = train("whole")
-    whole.run(lambda sentence: None)
-    step, steps = EyesTraining._step, []
+@pytest.mark.parametrize("course", ["reading", "speaking"])
+def test_training_that_was_stopped_ends_in_the_same_bits(train, monkeypatch, course):
+    whole, _ = train(course, "whole")
+    step, stopped = CourseTraining._step, []
 
-    def stop(training: EyesTraining, number: int) -> None:
-        if number == 3 and not steps:
-            steps.append(number)
+    def stop(training: CourseTraining, number: int, losses) -> None:
+        if number == 2 and not stopped:
+            stopped.append(number)
             raise KeyboardInterrupt
-        step(training, number)
+        step(training, number, losses)
 
-    monkeypatch.setattr(EyesTraining, "_step", stop)
+    monkeypatch.setattr(CourseTraining, "_step", stop)
     with pytest.raises(KeyboardInterrupt):
-        train("parts").run(lambda sentence: None)
-    parts, said = train("parts"), []
-    parts.run(said.append)
-    assert said == ["going on from step 3 of 4"]
-    for name, value in whole.projector.state_dict().items():
-        assert torch.equal(value, parts.projector.state_dict()[name]), name
-    assert [path.name for path in list_checkpoints(parts.folder / "checkpoints")] == ["step-00000004"]
+        train(course, "parts")
+    said: list[str] = []
+    parts, training = train(course, "parts", said.append)
+    assert said == [f"{course}: going on from step 2 of 3"]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[name]), name
+    assert [path.name for path in list_checkpoints(training.folder / "checkpoints")] == ["step-00000003"]
 
 
-def test_training_leaves_the_language_model_as_it_was(backbone, train):
+@pytest.mark.parametrize(
+    ("course", "trained"), [("reading", "reader.leave.weight"), ("speaking", "words_WD"), ("speaking", "said_SD")]
+)
+def test_a_course_trains_its_own_part_and_leaves_the_language_model_as_it_was(backbone, train, course, trained):
     before = {name: value.clone() for name, value in backbone.model.state_dict().items()}
-    training = train()
-    start = {name: value.clone() for name, value in training.projector.state_dict().items()}
-    training.run(lambda sentence: None)
+    torch.manual_seed(0)
+    start = ImageProjector(SETTINGS)
+    begin_with_words(start, backbone)
+    projector, training = train(course)
     assert all(torch.equal(before[name], value) for name, value in backbone.model.state_dict().items())
     assert all(parameter.grad is None for parameter in backbone.model.parameters())
-    assert not torch.equal(start["leave.weight"], training.projector.leave.weight)
-    events = training.journal.read()
-    assert [sorted({"words", "answers", "right"} & set(event)) for event in events] == [
-        ["words"],
-        ["words"],
-        ["answers", "right", "words"],
-        ["answers", "right", "words"],
-    ]
+    assert not torch.equal(start.state_dict()[trained], projector.state_dict()[trained])
+    reads = "reader." if course == "speaking" else ("said", "words")
+    for name, parameter in start.named_parameters():
+        assert not name.startswith(reads) or torch.equal(parameter, projector.get_parameter(name)), name
+    losses = {"reading": {"places", "attributes", "numbers"}, "speaking": {"options", "wording", "right"}}[course]
+    assert all(losses <= set(event) for event in training.journal.read())
 
 
-def test_both_parts_of_a_plan_rise_and_fall():
-    plan = EyesPlan(aligning=100, answering=50, warmup=10)
-    rates = [plan.rate(step) for step in range(plan.steps)]
-    assert max(rates[:100]) == pytest.approx(plan.aligning_rate, rel=0.03)
-    assert max(rates[100:]) == pytest.approx(plan.answering_rate, rel=0.1)
-    assert rates[99] < 0.01 * plan.aligning_rate
-    assert rates[100] < 0.2 * plan.answering_rate
+def test_reading_is_learned(train):
+    longer = replace(SHORT, steps=60, images=6, checkpoint_every=60)
+    _, training = train("reading", plan=replace(PLAN, reading=longer))
+    losses = [event["total"] for event in training.journal.read()]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_rate_rises_and_falls():
+    rates = [replace(SHORT, steps=100, warmup=10).rate_at(step) for step in range(100)]
+    assert max(rates) == pytest.approx(SHORT.rate, rel=0.03)
+    assert rates[0] < 0.2 * SHORT.rate
+    assert rates[-1] < 0.01 * SHORT.rate
 
 
 def test_an_exam_counts_every_question_beside_blind_and_chance(backbone, cells):
-    told_apart = set(CATEGORIES) - {"colour", "shape"}  # by the first byte
     asked = []
     for index in range(PLAN.images):
         scene, questions = example("train", PLAN.seed, index)
-        asked.append((scene, [question for question in questions if question.category in told_apart]))
+        asked.append((scene, [question for question in questions if question.category in TOLD_APART]))
     scores = Examiner(backbone, cells).examine(ImageProjector(SETTINGS), asked)
     by_name = {score.category: score for score in scores}
     assert list(by_name) == list(CATEGORIES)

@@ -1,9 +1,9 @@
-"""SmolLM2 with eyes: the frozen cells of EfficientNet-Lite0 become 49 tokens of the chat prompt, before the question.
+"""SmolLM2 with eyes: the frozen cells of EfficientNet-Lite0 become 28 tokens of the chat prompt, before the question.
 
 The construction is LLaVA's (Liu et al., «Visual Instruction Tuning», NeurIPS 2023): image encoder and language model stay as they
 are, and what is between them is trained. ``fusion backbone build smollm2-vl`` trains it; from then on it is frozen too.
 
-Shapes: B images, C cells of an image (one token each), A width of the cells, D width of the language model, H and W pixels.
+Shapes: B images, I tokens of an image, A width of the cells, D width of the language model, H and W pixels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ class SmolLM2VL(VisionBackbone):
         projector: makes tokens of them.
     """
 
-    image_tokens = EfficientNetLite0.cells
     image_size = EfficientNetLite0.preprocessing.side
 
     def __init__(
@@ -67,6 +66,7 @@ class SmolLM2VL(VisionBackbone):
         self.encoder = encoder
         self.projector = projector
         freeze(projector)
+        self.image_tokens = projector.settings.tokens
         self.image_token_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
 
     def to(self, device: torch.device) -> Backbone:

@@ -6,12 +6,14 @@ Shapes: B rows, S positions, C tokens of an image, D width, N predicted tokens, 
 from __future__ import annotations
 
 import torch
+from fusion_core.errors import ConfigError
 from fusion_core.prompt import Prompt
 from fusion_core.prompt_head import PromptHead
 from fusion_core.vision import VisionBackbone
 from torch import Tensor
 
 from fusion_train.tiny_vlm.lessons import Page, prompt_head
+from fusion_train.visual_questions import VisualQuestion
 
 
 class AnswerReader:
@@ -56,3 +58,15 @@ class AnswerReader:
         targets_BS = page.targets_BS[:, self.shared :]
         asked_BS = targets_BS >= 0
         return backbone.logits(hidden_BSD[asked_BS]).float(), targets_BS[asked_BS]
+
+
+def option_tokens(backbone: VisionBackbone, question: VisualQuestion) -> list[int]:
+    """Return the first token of each option, by which options are told apart.
+
+    Raises:
+        ConfigError: two options begin alike.
+    """
+    first = [int(backbone.tokenizer(option, add_special_tokens=False)["input_ids"][0]) for option in question.options]
+    if len(set(first)) < len(first):
+        raise ConfigError(f"{question.text!r}: two options begin with the same token; give options that do not.")
+    return first

@@ -33,7 +33,10 @@ from fusion_train.backbone_builders import BuiltBackbone, CategoryScore
 from fusion_train.eyes.cells import SceneCells
 from fusion_train.eyes.exam import Examiner
 from fusion_train.eyes.plan import EyesPlan
-from fusion_train.eyes.training import EyesTraining
+from fusion_train.eyes.reading import ReadingCourse
+from fusion_train.eyes.speaking import SpeakingCourse
+from fusion_train.eyes.training import CourseTraining
+from fusion_train.eyes.words import begin_with_words
 from fusion_train.visual_questions import example
 
 WORK_FOLDER = "work"
@@ -78,14 +81,24 @@ def _build(
     projector = ImageProjector(settings)
     backbone = with_eyes(encoder, projector, "0" * 64, native_dtype())
     cells = SceneCells(encoder)
-    asked = [example("test", plan.seed, index) for index in range(plan.exam_images)]
-    clock = Journal(folder / WORK_FOLDER / "stages.jsonl")
+    asked = [example("test", plan.seed, plan.exam_first + index) for index in range(plan.exam_images)]
+    work = folder / WORK_FOLDER
+    clock = Journal(work / "stages.jsonl")
     with _timed(clock, "images"):
         announce(f"images: {plan.images} to learn from, {plan.exam_images} to be examined on")
         cells.fill([example("train", plan.seed, index)[0] for index in range(plan.images)] + [one[0] for one in asked])
-    with _timed(clock, "training"):
-        announce(f"eyes: {plan.aligning} steps towards words, {plan.answering} steps by answers")
-        EyesTraining(backbone, projector, cells, plan, folder / WORK_FOLDER).run(announce)
+    with _timed(clock, "reading"):
+        announce(f"reading: {plan.reading.steps} steps without the language model")
+        reading = ReadingCourse(projector.reader, settings, cells, plan)
+        reading.begin()
+        read_by = projector.reader.parameters()
+        CourseTraining("reading", plan.reading, projector, read_by, work).run(reading, announce)
+    with _timed(clock, "speaking"):
+        announce(f"speaking: {plan.speaking.steps} steps by the language model's answers")
+        begin_with_words(projector, backbone)
+        speaking = SpeakingCourse(backbone, projector, cells, plan)
+        spoken_by = (projector.said_SD, projector.words_WD)
+        CourseTraining("speaking", plan.speaking, projector, spoken_by, work).run(speaking, announce)
     with _timed(clock, "exam"):
         announce("exam")
         scores = Examiner(backbone, cells).examine(projector, asked)
@@ -102,7 +115,8 @@ def _build(
         "scores": [asdict(score) for score in scores],
     }
     write_atomic(folder / CARD_FILE, json.dumps(card, indent=2).encode())
-    shutil.rmtree(folder / WORK_FOLDER / "checkpoints", ignore_errors=True)
+    for course in ("reading", "speaking"):
+        shutil.rmtree(work / course / "checkpoints", ignore_errors=True)
 
 
 @contextmanager

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from fusion_core.errors import ConfigError
 from fusion_core.progress import track
 from fusion_core.vision import VisionBackbone
 from torch import Tensor
 
 from fusion_train.backbone_builders import CategoryScore
-from fusion_train.eyes.answers import AnswerReader
+from fusion_train.eyes.answers import AnswerReader, option_tokens
 from fusion_train.tiny_vlm.lessons import Teacher, make_page
 from fusion_train.visual_questions import CATEGORIES, VisualQuestion, VisualScene
 
@@ -84,15 +83,10 @@ class Examiner:
 
     def _mark(self, question: VisualQuestion, logits_V: Tensor) -> tuple[bool, bool]:
         """Say whether the likeliest option is right, and whether greedy decoding begins with the answer."""
-        first = [self._first_token(option) for option in question.options]
-        if len(set(first)) < len(first):
-            raise ConfigError(f"{question.text!r}: two options begin with the same token; give options that do not.")
+        first = option_tokens(self.backbone, question)
         chosen = question.options[int(logits_V[first].argmax())]
         answer = first[question.options.index(question.answer)]
         return chosen == question.answer, int(logits_V.argmax()) == answer
-
-    def _first_token(self, option: str) -> int:
-        return int(self.backbone.tokenizer(option, add_special_tokens=False)["input_ids"][0])
 
 
 def _score(category: str, marks: Sequence[_Mark]) -> CategoryScore:

@@ -7,48 +7,51 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Course:
+    """One of the two parts of a training.
+
+    Attributes:
+        steps: of the optimiser.
+        images: of each step.
+        rate: learning rate at its highest.
+        warmup: steps with a rising rate.
+        weight_decay: of AdamW.
+        checkpoint_every: steps.
+    """
+
+    steps: int
+    images: int
+    rate: float
+    warmup: int
+    weight_decay: float
+    checkpoint_every: int
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: it rises, then falls as a cosine to 0."""
+        rising = min(1.0, (step + 1) / self.warmup)
+        return self.rate * rising * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+@dataclass(frozen=True)
 class EyesPlan:
-    """The plan of a training in two parts: an aligned start without the language model, then answers through it.
+    """The plan of a training: reading the cells without the language model, then words through it.
 
     Attributes:
         images: procedural images of the training split, each encoded once.
-        aligning: steps of the aligned start.
-        aligned_images: images of each of them.
-        aligning_rate: learning rate.
-        answering: steps by answers.
-        answered_images: images of each of them, with all their questions.
-        answering_rate: learning rate.
-        anchor: weight of the words' loss beside that of the answers, so that what was aligned stays so.
-        warmup: steps with a rising rate, in either part.
-        weight_decay: of AdamW.
-        checkpoint_every: steps.
+        reading: the course in which cells are read.
+        speaking: the course in which the answers of the language model teach the words.
+        taught: the kinds of question that the second course asks.
+        wording: weight of the surprise at the answer among all tokens, beside that among the options.
         exam_images: images of the test split on which the result is measured.
+        exam_first: the number of the first of them; those before it were looked at while the recipe was made.
         seed: of weights, images and order.
     """
 
-    images: int = 5000
-    aligning: int = 500
-    aligned_images: int = 64
-    aligning_rate: float = 2e-3
-    answering: int = 400
-    answered_images: int = 8
-    answering_rate: float = 2e-4
-    anchor: float = 0.1
-    warmup: int = 30
-    weight_decay: float = 0.01
-    checkpoint_every: int = 40
-    exam_images: int = 200
+    images: int = 4000
+    reading: Course = Course(700, 64, 1e-3, 50, 0.05, 50)
+    speaking: Course = Course(300, 4, 1e-2, 5, 0.0, 10)
+    taught: tuple[str, ...] = ("count", "colour", "shape", "existence")
+    wording: float = 0.2
+    exam_images: int = 300
+    exam_first: int = 1000
     seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        """All steps."""
-        return self.aligning + self.answering
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step: in either part it rises, then falls as a cosine to 0."""
-        aligns = step < self.aligning
-        since, length = (step, self.aligning) if aligns else (step - self.aligning, self.answering)
-        peak = self.aligning_rate if aligns else self.answering_rate
-        rising = min(1.0, (since + 1) / self.warmup)
-        return peak * rising * 0.5 * (1 + math.cos(math.pi * since / length))

@@ -19,7 +19,7 @@ from torch import Tensor
 from fusion_train.text_questions import text_questions
 from fusion_train.tiny_vlm.language import captions
 from fusion_train.tiny_vlm.model import SIDE
-from fusion_train.visual_questions import Split, VisualScene, ask, example, render
+from fusion_train.visual_questions import Split, VisualQuestion, VisualScene, ask, example, render
 
 IGNORED = -100
 _QUESTIONS = 5  # text questions, and
@@ -74,12 +74,10 @@ class Teacher:
 
     def visual(self, split: Split, index: int, with_questions: bool = True) -> Lesson:
         """Return an image of a split with its questions, asked twice so that more of the image is asked about."""
-        scene, questions = example(split, self.seed, index)
         if not with_questions:
-            return Lesson((), (), scene)
-        again = ask(scene, np.random.default_rng([self.seed, index, _SECOND_DRAW]))
-        pairs = {one.text: one.answer for one in (*questions, *again)}
-        return self.lesson(pairs.items(), scene)
+            return Lesson((), (), example(split, self.seed, index)[0])
+        scene, questions = questions_of(split, self.seed, index)
+        return self.lesson([(one.text, one.answer) for one in questions], scene)
 
     def textual(self, index: int) -> Lesson:
         """Return a row without an image: questions of the fixed list, or captions."""
@@ -100,6 +98,13 @@ class Teacher:
             said = backbone.tokenizer(answer, add_special_tokens=False)["input_ids"]
             turns.append((ids[len(head) :], (*said, backbone.end_id)))
         return Lesson(tuple(head), tuple(turns), scene)
+
+
+def questions_of(split: Split, seed: int, index: int) -> tuple[VisualScene, list[VisualQuestion]]:
+    """Return a scene of a split with its questions, drawn twice and each kept once."""
+    scene, questions = example(split, seed, index)
+    again = ask(scene, np.random.default_rng([seed, index, _SECOND_DRAW]))
+    return scene, list({one.text: one for one in (*questions, *again)}.values())
 
 
 def prompt_head(backbone: VisionBackbone, image: bool) -> list[int]:
