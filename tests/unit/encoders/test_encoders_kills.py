@@ -179,7 +179,9 @@ def test_a_killed_fill_leaves_no_processes_and_is_resumed(
     arguments = [str(tmp_path / "clips"), str(tmp_path / "features"), str(helper_module), "2"]
     process = subprocess.Popen([sys.executable, str(script), *arguments], stderr=subprocess.DEVNULL)
     index = tmp_path / "features"
-    wait_until(lambda: any(file.stat().st_size > 0 for file in index.glob("*/index.bin")))
+    wait_until(
+        lambda: any(file.stat().st_size > 0 for file in index.glob("*/index.bin")), seconds=200
+    )  # a busy machine
     family = [*descendants(process.pid)]
     assert len(family) >= 2
     process.send_signal(how)

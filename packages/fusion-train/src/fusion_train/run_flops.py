@@ -15,20 +15,19 @@ from fusion_train.config import RunSettings
 from fusion_train.model import system_config
 
 
-def run_flops(system: str, settings: RunSettings, encoder_width: int, beams: int | None = None) -> dict[str, int]:
+def run_flops(system: str, settings: RunSettings, encoder_width: int) -> dict[str, int]:
     """Return the FLOPs of ``forward``, ``step``, ``cached_step`` (with the frozen prefix at hand) and ``generate`` (by beams).
 
     Args:
         system: the system's name.
         settings: the run's settings.
         encoder_width: A.
-        beams: of ``generate``; None for those of the settings.
 
     Raises:
         FusionError: the backbone has no outline here, or a setting is wrong.
     """
     counted = settings.model_dump_json(include={"backbone", "reference", "system", "encoder"})
-    return dict(_count(system, counted, encoder_width, beams or settings.decoding.beams))
+    return dict(_count(system, counted, encoder_width, settings.decoding.beams))
 
 
 @lru_cache(maxsize=64)

@@ -81,11 +81,14 @@ def prepare(errand: Errand, announce: Callable[[str], None]) -> None:
     for run in errand.plan().runs.values():
         options = parse_options(run.dataset, run.settings.dataset) if run.dataset in dataset_names() else None
         key = (run.dataset, str(options), run.settings.encoder)
-        if options is None or run.stage in ("sanity", "video") or key in seen:
+        if options is None or run.stage == "sanity" or key in seen:
             continue
         seen.add(key)
         announce(f"data: {run.dataset}")
-        dataset, encoder = prepare_dataset(run.dataset, options), load_encoder(run.settings.encoder)
+        dataset = prepare_dataset(run.dataset, options)
+        if run.stage == "video":
+            continue  # its modalities are read by encoders of their own, and their caches take turns
+        encoder = load_encoder(run.settings.encoder)
         usable = [row for row in dataset.manifest if row.status == "ok" and row.sha256]
         FeatureCache(encoder).fill((row.id, dataset.audio_path(row), str(row.sha256)) for row in usable)
         if errand.study.similarity:
