@@ -10,8 +10,10 @@ from fusion_eval.comparing import compare
 from fusion_eval.retention import MARGIN, METHOD, compare_answers
 from fusion_eval.schemas import ManifestRow
 from fusion_eval.schemas.__main__ import FILES, main
+from fusion_eval.schemas.questions import Accuracy, ModalityCondition, ModalityScores, QuestionItem, Questions
 from fusion_eval.schemas.rerank import RerankWeights, TunedWeights
 from fusion_eval.schemas.retention import Answers, Outcome, Question, Retention, RetentionBackbone
+from fusion_eval.schemas.study import Decision, Measure, StudyCard, StudyRun, StudyRunFile
 from fusion_eval.scoring import score
 
 
@@ -33,6 +35,55 @@ def test_drift_is_found_and_named(tmp_path, capsys):
         "scores.schema.json",
         "stranger.schema.json",
     ]
+
+
+def watching_examples() -> dict[str, Questions | ModalityScores]:
+    """A file of questions about clips, and one of how they were answered."""
+    item = QuestionItem(
+        id="a-0",
+        clip="a",
+        kind="sight",
+        category="colour",
+        text="Which colour?",
+        answer="red",
+        options=("red", "blue"),
+    )
+    accuracy = Accuracy(n=1, correct=1, accuracy=1.0, accuracy_normalised=1.0, chance=0.5)
+    condition = ModalityCondition(
+        bound=("audio", "video"), cider_d=0.7, questions=accuracy, by_kind={"sight": accuracy}
+    )
+    scores = ModalityScores(
+        run_id="demo",
+        dataset="av-scenes",
+        split="test",
+        clips=1,
+        references_sha256="4" * 64,
+        scoring="likelihood",
+        conditions={"audio+video": condition},
+    )
+    questions = Questions(dataset="av-scenes", split="test", items=(item,))
+    return {"questions.schema.json": questions, "modality-scores.schema.json": scores}
+
+
+def study_examples() -> dict[str, StudyCard | StudyRunFile]:
+    """A study of one finished run, and the file of that run."""
+    run = StudyRun(
+        status="done",
+        name="additive-xe-0",
+        experiment=("A2",),
+        phase=1,
+        stage="xe",
+        system="additive",
+        dataset="scenes",
+        seed=0,
+        identity="5" * 64,
+        run_card_sha256="6" * 64,
+        measures={"retention": Measure(status="missing", reason="not asked yet", identity="7" * 64)},
+    )
+    decision = Decision(rule="additive-stable", triggered=True, numbers={"runs": 1.0}, outcome="The ablations begin.")
+    card = StudyCard(name="demo", tier="tiny", config_sha256="8" * 64, seeds=(0,), runs=(run,), decisions=(decision,))
+    file = StudyRunFile(run=run, files={"run_card.json": "6" * 64})
+    return {"study-card.schema.json": card, "study-run.schema.json": file}
 
 
 @pytest.fixture
@@ -71,6 +122,8 @@ def examples(references, predictions, events, run_card) -> dict[str, dict]:
     )
     row = ManifestRow(id="a", path="audio/a.flac", split="test", status="ok", seconds=8.0)
     files = {
+        **watching_examples(),
+        **study_examples(),
         "answers.schema.json": answers,
         "comparison.schema.json": comparison,
         "predictions.schema.json": predictions,
