@@ -82,3 +82,17 @@ def test_which_results_are_meant(repository_with_results, whole_results):
         options.open_results(None)
     with pytest.raises(ConfigError, match="too few"):
         options.open_results(whole_results, resamples=5)
+
+
+@pytest.mark.slow
+def test_everything_is_written_with_the_page_and_not_drawn_twice(repository_with_results):
+    first = run("all", "--resamples", "200", "--json")
+    assert first.exit_code == 0, first.output
+    report = repository_with_results / "report"
+    page = (report / "index.html").read_bytes()
+    assert b"additive" in page
+    assert (report / "figures" / "pareto.pdf").is_file()
+    again = json.loads(run("all", "--resamples", "200", "--json").stdout)
+    assert again["written"] == []
+    assert again["kept"] == len(json.loads(first.stdout)["written"])
+    assert (report / "index.html").read_bytes() == page

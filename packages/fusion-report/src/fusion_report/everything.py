@@ -1,9 +1,8 @@
 """The whole report in one folder: tables, figures, checklist, drafts, model cards, index; only what changed is written.
 
 What a picture shows decides whether it is drawn again: its chart, with all its data, is hashed. Texts are compared with what lies
-there. No file holds a time or a place, so equal results give equal bytes. What an earlier report left and this one does not
-make is
-removed.
+there. No file holds a time or a place, so equal results give equal bytes. What an earlier report left and this
+one does not make is removed.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,11 +19,21 @@ from fusion_cli.reporting.options import (
 
 if TYPE_CHECKING:
     from fusion_report.checklist import Checklist
+    from fusion_report.study import Study
 
 GateOption = Annotated[
     bool,
     typer.Option("--gate", help="End with exit code 5 unless every line of the plan passes; stand-ins do not count."),
 ]
+AudioOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--audio",
+        metavar="DATASET_ROOT",
+        help="A prepared dataset whose sounds the page plays; may be given several times.",
+    ),
+]
+PAGE = "index.html"
 _STYLES = {"pass": "green", "fail": "red", "not measured": "yellow"}
 
 
@@ -51,15 +62,16 @@ def checklist(results: ResultsArgument = None, gate: GateOption = False, as_json
 def report_all(
     results: ResultsArgument = None,
     out: OutOption = REPORT,
+    audio: AudioOption = None,
     gate: GateOption = False,
     as_json: JsonOption = False,
     resamples: ResamplesOption = RESAMPLES,
 ) -> None:
-    """Write the whole report: tables, figures, checklist, drafts of methods and experiments, model cards, and an index.
+    """Write the whole report: tables, figures, checklist, drafts of methods and experiments, model cards, index and page.
 
-    What has not changed is neither drawn nor written again; the same results give the same bytes.
+    What has not changed is not drawn again; the same results give the same bytes.
 
-    Example: fusion report all
+    Example: fusion report all --audio data/scenes
     """
     from fusion_core.progress import track
     from fusion_encoders.protocol import audio_protocol
@@ -67,7 +79,9 @@ def report_all(
 
     from fusion_cli.console import notify, print_json
 
-    written = build_report(open_results(results, resamples), out, audio_protocol, lambda names: track(names, "figures"))
+    study = open_results(results, resamples)
+    written = build_report(study, out, audio_protocol, lambda names: track(names, "figures"))
+    _write_page(study, out / PAGE, audio or [])
     if written.verdicts is None:
         raise AssertionError("a report has verdicts")
     if as_json:
@@ -77,11 +91,20 @@ def report_all(
         _show(written.verdicts)
     for key, reason in written.not_drawn.items():
         notify(f"Not drawn: {key}: {reason}")
+    notify(f"Page: {out / PAGE}")
     notify(
         f"Report: {out / 'README.md'} ({len(written.drawn)} files written, {len(written.kept)} as they were,"
         f" {len(written.removed)} removed)"
     )
     _hold(written.verdicts, gate)
+
+
+def _write_page(study: Study, path: Path, dataset_roots: list[Path]) -> None:
+    """Write the page of all results, with sounds where their datasets are given."""
+    from fusion_core.progress import track
+    from fusion_report.page import write_page
+
+    write_page(study.results.root, path, dataset_roots, track=lambda items: track(items, "clips"))
 
 
 def _show(found: Checklist) -> None:
