@@ -192,7 +192,7 @@ def in_small(call: tuple[str, ...], done: Mapping[tuple[str, ...], Any]) -> list
         case ("train", dataset):
             arguments += ["--set", "encoder=clap"]
             if dataset == "clotho":
-                arguments.append("--dry-run")
+                arguments += ["--dry-run", "--set", "batch=1", "--set", "accumulate=1"]  # it has two clips to train on
             out = call[call.index("--out") + 1] if "--out" in call else None
             is_again = any(out in one and ("--scst" in one) == ("--scst" in call) for one in done if out)
             return arguments if out is None or dataset == "clotho" or (out in TRAINED and not is_again) else None

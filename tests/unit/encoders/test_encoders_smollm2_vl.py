@@ -68,6 +68,7 @@ def test_an_image_stands_before_the_question_and_without_one_the_model_is_smollm
     pixels_B3HW = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     images_BID = backbone.embed_images(pixels_B3HW)
     assert images_BID.shape == (2, 28, 576)
+    images_BID[1] = torch.randn(28, 576)  # a projector that was not trained says the same of both pictures
     ids_BS = torch.tensor([seen, seen])
     one, other = backbone.hidden(ids_BS, images_BID=images_BID)
     assert not torch.equal(one[-1], other[-1])
