@@ -15,6 +15,8 @@ from fusion_report.checklist import checklist, render_checklist
 from fusion_report.everything import build_report
 from fusion_report.experiments import missing
 from fusion_report.figures.catalogue import FIGURES
+from fusion_report.measuring import Measuring
+from fusion_report.study import open_study
 
 HOSTILE = (
     '<script>alert("x")</script> & <img src=x onerror=alert(1)> | --> \\input{/etc/passwd} \\end{document} $x_1^2$ 50% #1 {~}'
@@ -187,3 +189,15 @@ def test_latex_compiles_with_hostile_captions(hostile, open_study_at, tmp_path, 
     assert done.returncode == 0, log[-2000:]
     assert (folder / "paper.pdf").stat().st_size > 50_000
     assert "Overfull" not in log or compiler == "tectonic"
+
+
+def test_a_seed_without_retention_is_not_passed_over_by_the_checklist(own_results):
+    def verdicts(folder):
+        lines = {line.key: line for line in checklist(open_study(folder, Measuring(200))).lines}
+        return [check for check in lines["retention-stand-in"].checks if "heard: none" in check.what]
+
+    results = own_results
+    assert "not measured" not in {check.verdict for check in verdicts(results)}
+    (results / "runs" / "additive-s1" / "retention.json").unlink()
+    lost = [check for check in verdicts(results) if check.verdict == "not measured"]
+    assert [check.reason for check in lost] == ["It was measured on 2 of 3 seeds."]

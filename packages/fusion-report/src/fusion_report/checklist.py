@@ -202,16 +202,19 @@ def _retention_checks(group: Group, llava: bool) -> list[Check]:
         if retention.probe.startswith(_LLAVA) == llava:
             pairs.append((run, retention))
     checks = []
-    for condition in ("none", "silence", "distractor"):
+    for condition in ("none", "silence", "distractor") if pairs else ():
         found = changes(pairs, condition)
-        if not found:
+        what = f"Δ accuracy of {group.label} on {pairs[0][1].probe}, heard: {condition}"
+        if len(found) < len(group.runs):
+            reason = f"It was measured on {len(found)} of {len(group.runs)} seeds."
+            checks.append(_check(empty(reason), what, _THRESHOLD, _at_least(0)))
             continue
         bound = min(change.bound for _, change, _ in found) * POINTS
         worst = min(change.delta for _, change, _ in found) * POINTS
         identical = all(verdict == "identical" for _, _, verdict in found)
         checks.append(
             Check(
-                what=f"Δ accuracy of {group.label} on {pairs[0][1].probe}, heard: {condition}",
+                what=what,
                 measured="identical to the bit" if identical else f"worst seed {worst:+.2f}, bound {bound:+.2f} points",
                 threshold=_THRESHOLD,
                 verdict="pass" if identical or bound >= LARGEST_LOSS else "fail",

@@ -11,6 +11,8 @@ from fusion_report.study import Study
 from fusion_report.table import Column, Row, Table, empty, words
 from fusion_report.tables.captions import PAIRED, scored
 
+EARLIER = "kept-"
+"""Begins the names of captions of the clips that the run before was tested on: another test set."""
 NOTHING = ("none", "neither")
 """Names of the condition without a modality bound."""
 
@@ -27,9 +29,9 @@ def full_condition(conditions: list[str]) -> str:
 
 
 def conditions_of(group: Group) -> list[str]:
-    """Return the conditions that some run of a group was scored under, val left out."""
+    """Return the conditions that some run of a group was scored under, val and the clips of an earlier run left out."""
     names = {path.stem for run in group.runs for path in (run.folder / "scores").glob("*.json")}
-    return sorted(names - {"val", "oracle", "reranked"})
+    return sorted(name for name in names - {"val", "oracle", "reranked"} if not name.startswith(EARLIER))
 
 
 def video_table(study: Study) -> Table:

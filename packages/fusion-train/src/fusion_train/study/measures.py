@@ -7,7 +7,7 @@ from pathlib import Path
 from fusion_core.errors import ConfigError, MissingAssetError
 from fusion_core.pretrained import BACKBONES
 from fusion_eval.reranking import rerank
-from fusion_eval.schemas import Predictions, References, SceneEvents
+from fusion_eval.schemas import Predictions
 from fusion_eval.scoring import score
 from fusion_eval.tuning import tune_rerank
 
@@ -57,14 +57,8 @@ def measure_rerank(folder: Path, dataset: PreparedDataset, plan: RerankPlan) -> 
     after = rerank(before, weights.weights)
     after.write(predictions / f"{RERANKED}.json")
     references, events = dataset.references(before.split), dataset.events(before.split)
-    _score(folder / "scores" / f"{RERANKED}.json", after, references, events, (plan.metric,))
-    _score(folder / "scores" / "oracle.json", before, references, None, (ORACLE[plan.metric],))
+    names = dict.fromkeys(("cider_d", plan.metric, *(EVENT_METRICS if events is not None else ())))
+    scores = folder / "scores"
+    score(after, references, metrics=tuple(names), events=events, allow_missing=True).write(scores / f"{RERANKED}.json")
+    score(before, references, metrics=(ORACLE[plan.metric],), allow_missing=True).write(scores / "oracle.json")
     return folder / "rerank_weights.json"
-
-
-def _score(
-    path: Path, predictions: Predictions, references: References, events: SceneEvents | None, metrics: tuple[str, ...]
-) -> None:
-    more = EVENT_METRICS if events is not None else ()
-    names = dict.fromkeys(("cider_d", *metrics, *more) if "max" not in metrics[0] else metrics)
-    score(predictions, references, metrics=tuple(names), events=events, allow_missing=True).write(path)
