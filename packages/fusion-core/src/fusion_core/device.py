@@ -13,11 +13,16 @@ def default_device() -> torch.device:
 
 
 def native_dtype() -> torch.dtype:
-    """Return bfloat16 where this machine multiplies it natively, float32 elsewhere."""
+    """Return the faster of bfloat16 and float32 on this machine, by its instructions.
+
+    On CPUs AMX multiplies bfloat16 faster, and so do AMD's AVX-512 units; Intel's AVX-512 alone reached 0.57 of float32's rate
+    (measured with torch 2, 832 × 576 × 1536).
+    """
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
+    processor = torch.cpu.get_capabilities()
+    by_vectors = processor.get("avx512_bf16") and not str(processor.get("cpu_name", "")).startswith("Intel")
+    return torch.bfloat16 if processor.get("amx_bf16") or by_vectors else torch.float32
 
 
 def describe_device() -> str:

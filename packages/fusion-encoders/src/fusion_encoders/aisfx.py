@@ -43,8 +43,8 @@ _SPAN = 2048
 class AisfxEncoder(FrozenEncoder):
     """The frozen aiSFX network: 512-d frames at 5.4 Hz from mono audio at 44.1 kHz.
 
-    ``dtype`` is the precision of the convolutions: ``auto`` is bfloat16 where the processor has instructions for it and
-    float32 elsewhere. It is part of the preprocessing hash, so cached features of two precisions never mix.
+    ``dtype`` is the precision of the convolutions: ``auto`` is the faster of
+    bfloat16 and float32 on this machine. It is part of the preprocessing hash, so cached features of two precisions never mix.
 
     Raises:
         ConfigError: ``dtype`` is none of the three.

@@ -29,8 +29,8 @@ _BATCH = 32
 class EfficientNetLite0:
     """The features before the network's pooling: 49 cells of 1280 values a picture.
 
-    ``dtype`` is the precision of the convolutions: ``auto`` is bfloat16 where the processor has instructions for it and float32
-    elsewhere. It is part of the preprocessing hash, so features of two precisions never mix.
+    ``dtype`` is the precision of the convolutions: ``auto`` is the faster of
+    bfloat16 and float32 on this machine. It is part of the preprocessing hash, so features of two precisions never mix.
 
     Raises:
         ConfigError: ``dtype`` is none of the three.

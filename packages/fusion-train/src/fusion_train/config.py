@@ -140,7 +140,7 @@ class RunSettings(Settings):
     encoder: str = "aisfx"
     backbone: str = "smollm2-135m"
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="auto: bf16 where the machine has it natively."
+        "auto", description="auto: bf16 where the machine is faster in it."
     )
     modalities: dict[str, ModalitySettings] = Field(
         {}, description="Modalities that are bound together, by name; audio alone, as it always was, if empty."

@@ -35,7 +35,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """Return the type in which the frozen weights compute; ``auto`` is bf16 where the machine has it natively."""
+    """Return the type in which the frozen weights compute; ``auto`` is bf16 where the machine is faster in it."""
     return native_dtype() if precision == "auto" else PRECISIONS[precision]
 
 
