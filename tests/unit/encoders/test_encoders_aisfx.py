@@ -210,7 +210,7 @@ def test_bfloat16_frames_point_where_float32_frames_do(encoders: dict[str, Aisfx
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_number_of_threads_does_not_change_a_bit(encoders: dict[str, AisfxEncoder], dtype: str) -> None:
+def test_the_number_of_threads_changes_no_more_than_rounding(encoders: dict[str, AisfxEncoder], dtype: str) -> None:
     before = torch.get_num_threads()
     results = []
     try:
@@ -219,8 +219,9 @@ def test_the_number_of_threads_does_not_change_a_bit(encoders: dict[str, AisfxEn
             results.append([encoders[dtype].encode(sound(seconds)) for seconds in (0.1, 0.7, 2.3)])
     finally:
         torch.set_num_threads(before)
+    rounding = {"float32": 1e-5, "bfloat16": 0.0}[dtype]  # some processors' float32 kernels sum in another order for each count
     for one, two in zip(*results, strict=True):
-        assert torch.equal(one, two)
+        torch.testing.assert_close(one, two, rtol=rounding, atol=rounding)
 
 
 @pytest.mark.embedded

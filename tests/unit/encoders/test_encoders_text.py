@@ -173,11 +173,12 @@ def test_minilm_hears_meaning_through_other_words(encoder: FrozenTextEncoder):
 
 @installed
 @pytest.mark.embedded
-def test_a_minilm_embedding_has_the_same_bits_alone_and_in_any_batch(encoder: FrozenTextEncoder):
+def test_a_minilm_embedding_is_the_same_alone_and_in_any_batch_but_for_rounding(encoder: FrozenTextEncoder):
     texts = [f"a {noun} {verb}" for noun in ("dog", "bell", "car") for verb in ("rings", "stops", "is heard twice")]
     together, backwards = encoder.encode(texts), encoder.encode(texts[::-1]).flip(0)
-    assert torch.equal(together, backwards)
-    assert torch.equal(together, torch.cat([encoder.encode([text]) for text in texts]))
+    torch.testing.assert_close(together, backwards, rtol=0, atol=1e-6)  # not to the bit on every processor
+    alone = torch.cat([encoder.encode([text]) for text in texts])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
     assert encoder.encode([]).shape == (0, 384)
 
 
