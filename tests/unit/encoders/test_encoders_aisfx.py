@@ -219,7 +219,8 @@ def test_the_number_of_threads_changes_no_more_than_rounding(encoders: dict[str,
             results.append([encoders[dtype].encode(sound(seconds)) for seconds in (0.1, 0.7, 2.3)])
     finally:
         torch.set_num_threads(before)
-    rounding = {"float32": 1e-5, "bfloat16": 0.0}[dtype]  # some processors' float32 kernels sum in another order for each count
+    # some processors' float32 kernels sum in another order for each number of threads
+    rounding = {"float32": 1e-5, "bfloat16": 0.0}[dtype]
     for one, two in zip(*results, strict=True):
         torch.testing.assert_close(one, two, rtol=rounding, atol=rounding)
 
