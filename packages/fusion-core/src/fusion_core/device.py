@@ -15,8 +15,8 @@ def default_device() -> torch.device:
 def native_dtype() -> torch.dtype:
     """Return the faster of bfloat16 and float32 on this machine, by its instructions.
 
-    On CPUs AMX multiplies bfloat16 faster, and so do AMD's AVX-512 units; Intel's AVX-512 alone reached 0.57 of float32's rate
-    (measured with torch 2, 832 × 576 × 1536).
+    Intel's AVX-512 without AMX reached 0.57 of float32's rate (measured with torch 2.11, 832 × 576 × 1536). That AMX, and
+    AVX-512 of other makers, are faster in bfloat16 is assumed.
     """
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
