@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("FUSION_KILLS", "3"))
 BOTH_PHASES = ["--scst", "--set", "scst.steps=6", "--set", "scst.rate=1.0"]
+# By 1e-8, Adam makes a whole step of a gradient that is rounding alone: 1e-6 is above what adding in another order changes.
+STEADY = ["--set", "optimiser.epsilon=1e-6"]
 CONTRASTIVE = ["--set", "contrastive.weight=0.5", "--set", "contrastive.text_encoder=hashed-words"]
 
 
@@ -66,22 +68,23 @@ def assert_near(run: Path, reference: Path) -> None:
     assert found.keys() == expected.keys()
     for phase, weights in expected.items():
         for name, value in weights.items():
-            torch.testing.assert_close(found[phase][name], value, rtol=0, atol=1e-5, msg=f"{phase}: {name}")
+            difference = (found[phase][name] - value).abs().max().item()
+            assert difference <= 1e-5, f"{phase}: {name}: {difference:.2g}"
 
 
 @pytest.fixture(scope="module")
 def eight(train: Callable[..., Path]) -> Path:
     """Batches of 8 in one forward pass, in one process, both phases."""
-    return train("eight", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES)
+    return train("eight", "--set", "batch=8", *STEADY, *CONTRASTIVE, *BOTH_PHASES)
 
 
 def test_batch_1_by_8_is_batch_8(train, eight):
-    run = train("one-by-eight", "--set", "batch=1", "--set", "accumulate=8", *CONTRASTIVE, *BOTH_PHASES)
+    run = train("one-by-eight", "--set", "batch=1", "--set", "accumulate=8", *STEADY, *CONTRASTIVE, *BOTH_PHASES)
     assert_near(run, eight)
 
 
 def test_two_processes_are_one(place, eight):
-    arguments = command("two", "--processes", "2", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES)
+    arguments = command("two", "--processes", "2", "--set", "batch=8", *STEADY, *CONTRASTIVE, *BOTH_PHASES)
     done = subprocess.run(
         arguments, cwd=place, env=environment(place), capture_output=True, text=True, timeout=300, check=False
     )
@@ -92,14 +95,14 @@ def test_two_processes_are_one(place, eight):
 
 
 def test_without_the_frozen_prefix_it_is_the_same_to_the_bit(train, eight):
-    run = train("whole", "--set", "batch=8", "--set", "frozen_prefix=false", *CONTRASTIVE, *BOTH_PHASES)
+    run = train("whole", "--set", "batch=8", "--set", "frozen_prefix=false", *STEADY, *CONTRASTIVE, *BOTH_PHASES)
     for phase, weights in adapters(eight).items():
         assert all(torch.equal(adapters(run)[phase][name], value) for name, value in weights.items()), phase
 
 
 def test_killed_again_and_again_it_is_the_unbroken_run(place, eight):
     """SIGKILL at random moments of both phases, each time taken up again."""
-    arguments = ["--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES]
+    arguments = ["--set", "batch=8", *STEADY, *CONTRASTIVE, *BOTH_PHASES]
     generator, kills = random.Random(0), 0
     resume: list[str] = []
     while True:
@@ -128,12 +131,12 @@ def test_killed_again_and_again_it_is_the_unbroken_run(place, eight):
 
 
 def test_self_critical_training_may_follow_later(place, train, fusion_here, eight):
-    run = train("later", "--set", "batch=8", *CONTRASTIVE)
+    run = train("later", "--set", "batch=8", *STEADY, *CONTRASTIVE)
     assert set(adapters(run)) == {"xe"}
-    train("later", "--set", "batch=8", *CONTRASTIVE, *BOTH_PHASES, "--resume")
+    train("later", "--set", "batch=8", *STEADY, *CONTRASTIVE, *BOTH_PHASES, "--resume")
     for phase, weights in adapters(eight).items():
         assert all(torch.equal(adapters(run)[phase][name], value) for name, value in weights.items()), phase
-    refused = fusion_here(place, *training("later", "--set", "batch=4", *CONTRASTIVE, "--resume"))
+    refused = fusion_here(place, *training("later", "--set", "batch=4", *STEADY, *CONTRASTIVE, "--resume"))
     assert refused.returncode == 2
     assert "differs from the settings" in refused.stderr
 

@@ -28,6 +28,7 @@ class OptimiserSettings(Settings):
     lora_lr: float = Field(1e-3, gt=0, description="Low-rank adapters on the backbone.")
     backbone_lr: float = Field(1e-4, gt=0, description="Blocks of the backbone that train.")
     weight_decay: float = Field(0.01, ge=0, description="On matrices; never on gates, biases and norms.")
+    epsilon: float = Field(1e-8, gt=0, description="Added to the root of Adam's second moment.")
     gate_penalty: float = Field(1e-4, ge=0, description="Factor of the sum of squared gates in the loss.")
     residual_alignment: float = Field(0.0, ge=0, description="Factor of 1 - cos(stream after an addition, before it).")
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")

@@ -43,7 +43,7 @@ def make_optimiser(modules: Mapping[str, nn.Module], settings: OptimiserSettings
         for members, decay in ((matrices, settings.weight_decay), (others, 0.0)):
             if members:
                 groups.append({"params": members, "lr": factor * rate, "weight_decay": decay, "part": part})
-    return AdamW(groups, fused=torch.cuda.is_available())
+    return AdamW(groups, eps=settings.epsilon, fused=torch.cuda.is_available())
 
 
 def trained_parts(modules: Mapping[str, nn.Module]) -> dict[str, list[nn.Parameter]]:
