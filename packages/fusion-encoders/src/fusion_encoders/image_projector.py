@@ -2,17 +2,19 @@
 
 The projector first *reads* every cell: whether the middle of an object lies in it, and the object's colour, shape and size. Then
 it *tallies* the readings over the cells: how many objects there are of each kind (a shape, a colour, or any), and what else the
-objects of a kind are. At last it *speaks*: a token is what its slot always says plus the vector of each word of its tally.
+objects of a kind are, and which combinations of shape and colour there are. At last it *speaks*: a token is what its slot always
+says plus the vector of each word of its tally.
 
 Attention averages, so it counts badly; a sum over cells counts by construction. And as only the words' vectors meet the language
 model, they can be taught through it without the images being looked at again.
 
 Shapes: B images, C cells, A width of the cells, P width of the projector, K kinds, N numbers, S tokens, W words,
-D width of the language model, X colours, Y shapes, Z sizes.
+D width of the language model, X colours, Y shapes, Z sizes, H and V rows and columns of cells.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,8 +30,8 @@ class ImageProjectorSettings:
         cells: C.
         width: A.
         hidden: P.
-        layers: of attention among the cells.
-        heads: of each.
+        layers: of convolution over the cells.
+        dropout: after each, while it is trained.
         colours: X.
         shapes: Y.
         sizes: Z.
@@ -40,14 +42,14 @@ class ImageProjectorSettings:
 
     cells: int = 49
     width: int = 1280
-    hidden: int = 256
+    hidden: int = 192
     layers: int = 2
-    heads: int = 4
+    dropout: float = 0.1
     colours: int = 8
     shapes: int = 4
     sizes: int = 2
     most: int = 5
-    free: int = 3
+    free: int = 4
     output: int = 576
 
     @property
@@ -57,13 +59,18 @@ class ImageProjectorSettings:
 
     @property
     def tokens(self) -> int:
-        """S: the free ones, what the objects of each named kind are, and the number of each kind and of all."""
-        return self.free + 2 * self.named + 1
+        """S: the free ones, what the objects of each named kind are, the numbers of each and of all, and the combinations."""
+        return self.free + 2 * self.named + 1 + self.combinations
+
+    @property
+    def combinations(self) -> int:
+        """A shape with a colour, each."""
+        return self.shapes * self.colours
 
     @property
     def words(self) -> int:
-        """W: numbers, colours by size, shapes by size, and «nothing»."""
-        return self.most + 1 + self.sizes * self.named + 1
+        """W: numbers, colours by size, shapes by size, «nothing», and whether a combination is there: yes, no."""
+        return self.most + 1 + self.sizes * self.named + 3
 
 
 @dataclass(frozen=True)
@@ -99,9 +106,9 @@ class Logits:
 
 
 class CellReader(nn.Module):
-    """Says what each cell holds: x̃ the cells standardised a channel, then attention among them, then a linear map.
+    """Says what each cell holds: x̃ the cells standardised a channel, then 3 × 3 convolutions over them, then a linear map.
 
-    The network that sees the image gives an object to every cell that it touches; attention lets one of them speak for all.
+    The network that sees the image gives an object to every cell that it touches; convolutions let one of them speak for all.
     """
 
     mean_A: Tensor
@@ -110,24 +117,21 @@ class CellReader(nn.Module):
     def __init__(self, settings: ImageProjectorSettings) -> None:
         super().__init__()
         self.choices = (1, settings.shapes, settings.colours, settings.sizes)
+        self.side = math.isqrt(settings.cells)
         self.register_buffer("mean_A", torch.zeros(settings.width))
         self.register_buffer("scale_A", torch.ones(settings.width))
         self.enter = nn.Linear(settings.width, settings.hidden)
         self.place_CP = nn.Parameter(0.02 * torch.randn(settings.cells, settings.hidden))
-        self.mix = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(
-                settings.hidden,
-                settings.heads,
-                dim_feedforward=2 * settings.hidden,
-                dropout=0.0,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            ),
-            settings.layers,
-            norm=nn.LayerNorm(settings.hidden),
-            enable_nested_tensor=False,
+        self.mix = nn.ModuleList(
+            nn.Sequential(
+                nn.GroupNorm(1, settings.hidden),
+                nn.Conv2d(settings.hidden, settings.hidden, kernel_size=3, padding=1),
+                nn.GELU(),
+                nn.Dropout(settings.dropout),
+            )
+            for _ in range(settings.layers)
         )
+        self.norm = nn.LayerNorm(settings.hidden)
         self.leave = nn.Linear(settings.hidden, sum(self.choices))
 
     def standardise_by(self, mean_A: Tensor, deviation_A: Tensor) -> None:
@@ -138,7 +142,11 @@ class CellReader(nn.Module):
     def forward(self, x_BCA: Tensor) -> Logits:
         """Return what the cells hold."""
         x_BCP = self.enter((x_BCA - self.mean_A) * self.scale_A) + self.place_CP
-        occupied_BC1, shapes_BCY, colours_BCX, sizes_BCZ = self.leave(self.mix(x_BCP)).split(self.choices, dim=-1)
+        x_BPHV = x_BCP.mT.unflatten(-1, (self.side, self.side))
+        for layer in self.mix:
+            x_BPHV = x_BPHV + layer(x_BPHV)
+        choices_BCn = self.leave(self.norm(x_BPHV.flatten(2).mT))
+        occupied_BC1, shapes_BCY, colours_BCX, sizes_BCZ = choices_BCn.split(self.choices, dim=-1)
         return Logits(occupied_BC1[..., 0], shapes_BCY, colours_BCX, sizes_BCZ)
 
 
@@ -164,8 +172,9 @@ class ImageProjector(nn.Module):
 def tally(readings: Readings, settings: ImageProjectorSettings) -> Tensor:
     """Return how much of each word each token says, 0 to 1, m_BSW.
 
-    Words are the numbers, then colours and shapes, small ones first, then «nothing»; tokens the free ones, then what the objects
-    of each shape and colour are, then the numbers of these and of all objects.
+    Words are the numbers, then colours and shapes, small ones first, then «nothing», «yes» and «no»; tokens the free ones, then
+    what the objects of each shape and colour are, then the numbers of these and of all objects, then whether there is each shape
+    in each colour.
     """
     numbers_BKN = number_chances(kind_chances(readings), settings.most)
     there_BYXZ = combination_chances(readings)
@@ -174,11 +183,15 @@ def tally(readings: Readings, settings: ImageProjectorSettings) -> Tensor:
     shapes_BXw = there_BYXZ.permute(0, 2, 3, 1).flatten(2)
     m_BSW = numbers_BKN.new_zeros(batch, settings.tokens, settings.words)
     first_kind, first_number = settings.free, settings.free + settings.named
+    first_combination = settings.tokens - settings.combinations
+    nothing = settings.words - 3
     first_shape = settings.most + 1 + settings.sizes * settings.colours
     m_BSW[:, first_kind : first_kind + settings.shapes, settings.most + 1 : first_shape] = colours_BYw
-    m_BSW[:, first_kind + settings.shapes : first_number, first_shape:-1] = shapes_BXw
-    m_BSW[:, first_kind:first_number, -1] = numbers_BKN[:, :-1, 0]
-    m_BSW[:, first_number:, : settings.most + 1] = numbers_BKN
+    m_BSW[:, first_kind + settings.shapes : first_number, first_shape:nothing] = shapes_BXw
+    m_BSW[:, first_kind:first_number, nothing] = numbers_BKN[:, :-1, 0]
+    m_BSW[:, first_number:first_combination, : settings.most + 1] = numbers_BKN
+    there_Bc = 1 - (1 - there_BYXZ).prod(dim=-1).flatten(1)
+    m_BSW[:, first_combination:, nothing + 1 :] = torch.stack([there_Bc, 1 - there_Bc], dim=-1)
     return m_BSW
 
 

@@ -109,5 +109,8 @@ class ReadingCourse:
         generator = np.random.default_rng([self.plan.seed, step])
         chosen = generator.choice(len(self.scenes), self.plan.reading.images, replace=False)
         scenes = [self.scenes[index] for index in chosen.tolist()]
-        found = surprises(self.reader(self.cells.read(scenes)), truth(scenes), self.settings)
+        with torch.random.fork_rng(devices=[]):  # what is dropped follows from the step's number too
+            torch.manual_seed(int(generator.integers(2**62)))
+            logits = self.reader(self.cells.read(scenes))
+        found = surprises(logits, truth(scenes), self.settings)
         return {"total": found["places"] + found["attributes"] + _NUMBERS * found["numbers"], **found}
