@@ -15,7 +15,7 @@ from fusion_encoders.image_projector import (
     tally,
 )
 
-SETTINGS = ImageProjectorSettings(cells=4, width=6, hidden=8, layers=1, heads=2, colours=3, shapes=2, most=2, output=5)
+SETTINGS = ImageProjectorSettings(cells=4, width=6, hidden=8, layers=1, colours=3, shapes=2, most=2, output=5)
 
 
 def random_readings() -> Readings:
@@ -50,7 +50,7 @@ def test_a_tally_is_a_share_of_each_word_and_free_tokens_have_none():
     assert tally_SW.shape == (SETTINGS.tokens, SETTINGS.words)
     assert 0 <= float(tally_SW.min()) <= float(tally_SW.max()) <= 1 + 1e-6
     assert not tally_SW[: SETTINGS.free].any()
-    numbers_KN = tally_SW[SETTINGS.free + SETTINGS.named :, : SETTINGS.most + 1]
+    numbers_KN = tally_SW[SETTINGS.free + SETTINGS.named :, : SETTINGS.most + 1][: SETTINGS.named + 1]
     torch.testing.assert_close(numbers_KN.sum(-1), torch.ones(SETTINGS.named + 1))
 
 
@@ -63,6 +63,30 @@ def test_cells_are_standardised_and_a_gradient_reaches_every_weight():
     again.load_state_dict(projector.state_dict())
     again.reader.standardise_by(torch.zeros(6), torch.ones(6))
     shifted_BCA = (x_BCA - x_BCA.mean(dim=(0, 1))) / x_BCA.std(dim=(0, 1))
+    projector.eval()
+    again.eval()
     torch.testing.assert_close(projector(x_BCA), again(shifted_BCA), rtol=1e-4, atol=1e-4)
     projector(x_BCA).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in projector.parameters())
+
+
+def test_what_is_dropped_while_learning_is_kept_afterwards():
+    projector = ImageProjector(SETTINGS)
+    torch.nn.init.normal_(projector.words_WD)
+    x_BCA = torch.randn(7, 4, 6)
+    assert not torch.equal(projector(x_BCA), projector(x_BCA))
+    projector.eval()
+    assert torch.equal(projector(x_BCA), projector(x_BCA))
+
+
+def test_a_combination_is_told_of_by_yes_and_no():
+    readings = random_readings()
+    told_S2 = tally(readings, SETTINGS)[0, -SETTINGS.combinations :, -2:]
+    there_YX = torch.ones(2, 3)
+    for y, x in product(range(2), range(3)):
+        here_CZ = (readings.occupied_BC[0] * readings.shapes_BCY[0, :, y] * readings.colours_BCX[0, :, x])[
+            :, None
+        ] * readings.sizes_BCZ[0]
+        there_YX[y, x] = 1 - (1 - here_CZ).prod()
+    torch.testing.assert_close(told_S2[:, 0], there_YX.flatten())
+    torch.testing.assert_close(told_S2.sum(dim=-1), torch.ones(SETTINGS.combinations))

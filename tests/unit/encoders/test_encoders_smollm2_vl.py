@@ -17,6 +17,7 @@ from fusion_encoders.image_projector import ImageProjector, ImageProjectorSettin
 from fusion_encoders.smollm2_vl import CARD_FILE, PROJECTOR_FILE, load_smollm2_vl, with_eyes
 from safetensors.torch import save_file
 
+TOKENS = ImageProjectorSettings().tokens
 pytestmark = [
     pytest.mark.embedded,
     pytest.mark.skipif(
@@ -63,12 +64,12 @@ def test_an_image_stands_before_the_question_and_without_one_the_model_is_smollm
     blind, seen = (backbone.question("How many circles are there?", image=image).ids for image in (False, True))
     assert blind == bare.prompt("How many circles are there?").ids
     first = seen.index(backbone.image_token_id)
-    assert seen[first : first + 28] == (backbone.image_token_id,) * 28
-    assert (*seen[:first], *seen[first + 29 :]) == blind  # a line's end follows the image
+    assert seen[first : first + TOKENS] == (backbone.image_token_id,) * TOKENS
+    assert (*seen[:first], *seen[first + TOKENS + 1 :]) == blind  # a line's end follows the image
     pixels_B3HW = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     images_BID = backbone.embed_images(pixels_B3HW)
-    assert images_BID.shape == (2, 28, 576)
-    images_BID[1] = torch.randn(28, 576)  # a projector that was not trained says the same of both pictures
+    assert images_BID.shape == (2, TOKENS, 576)
+    images_BID[1] = torch.randn(TOKENS, 576)  # a projector that was not trained says the same of both pictures
     ids_BS = torch.tensor([seen, seen])
     one, other = backbone.hidden(ids_BS, images_BID=images_BID)
     assert not torch.equal(one[-1], other[-1])

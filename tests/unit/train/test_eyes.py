@@ -32,7 +32,7 @@ TOLD_APART = ("count", "relation", "compare", "existence")
 """Kinds of question whose options differ in their first byte, which is all that the tiny model goes by."""
 SHORT = Course(steps=3, images=2, rate=1e-2, warmup=1, weight_decay=0.01, checkpoint_every=1)
 PLAN = EyesPlan(images=6, reading=SHORT, speaking=SHORT, taught=TOLD_APART)
-SETTINGS = ImageProjectorSettings(width=8, hidden=16, layers=1, heads=2, output=32)
+SETTINGS = ImageProjectorSettings(width=8, hidden=16, layers=1, output=32)
 MARK = "~"  # a byte that no question has
 
 
@@ -152,12 +152,19 @@ def test_tokens_tell_of_each_kind_in_the_words_of_questions_and_answers(backbone
         SceneObject("circle", "blue", "large", 0.5, 0.5),
         SceneObject("cross", "red", "large", 0.1, 0.9),
     )
-    words = [*NUMBERS, *(f"{size} {name}" for names in (COLOURS, SHAPES) for size in SIZES for name in names), "none"]
+    words = [
+        *NUMBERS,
+        *(f"{size} {name}" for names in (COLOURS, SHAPES) for size in SIZES for name in names),
+        "none",
+        "yes",
+        "no",
+    ]
     kinds = [
         *("free",) * SETTINGS.free,
         *SHAPES,
         *COLOURS,
         *(f"number of {kind}" for kind in (*SHAPES, *COLOURS, "all")),
+        *(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS),
     ]
     tally_SW = tally(certain([scene]).readings(), SETTINGS)[0]
     assert tally_SW.shape == (len(kinds), len(words)) == (SETTINGS.tokens, SETTINGS.words)
@@ -169,10 +176,13 @@ def test_tokens_tell_of_each_kind_in_the_words_of_questions_and_answers(backbone
     assert told["square"] == told["green"] == ["none"]
     assert (told["number of red"], told["number of square"], told["number of all"]) == (["2"], ["0"], ["3"])
     assert told["free"] == []
+    present = {f"{item.colour} {item.shape}" for item in scene.objects}
+    for combination in (f"{colour} {shape}" for shape in SHAPES for colour in COLOURS):
+        assert told[combination] == ["yes" if combination in present else "no"]
     projector = ImageProjector(SETTINGS)
     begin_with_words(projector, backbone)
     table_VD = backbone.model.get_input_embeddings().weight
-    for word in ("2", "small red", "large cross"):
+    for word in ("2", "small red", "large cross", "yes"):
         first = backbone.encode(word.split()[-1])[0]
         assert torch.equal(projector.words_WD[words.index(word)], table_VD[first].float())
     assert not projector.words_WD[words.index("none")].any()

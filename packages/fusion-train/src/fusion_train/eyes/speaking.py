@@ -64,6 +64,7 @@ class SpeakingCourse:
         return torch.stack(surprise).mean(), torch.stack(right).float().mean()
 
     def _tokens(self, scenes: list[VisualScene]) -> Tensor:
+        self.projector.reader.eval()  # it is read only: nothing is dropped
         with torch.no_grad():
             tally_BSW = tally(self.projector.reader(self.cells.read(scenes)).readings(), self.projector.settings)
         return self.projector.speak(tally_BSW)

@@ -56,12 +56,16 @@ class CourseTraining:
         """Train to the end, from the last checkpoint where there is one."""
         for parameter in self.trained:
             parameter.requires_grad_(True)
+        for module in self.modules.values():
+            module.train()
         for step in track(range(self._resume(announce), self.course.steps), self.name):
             self._step(step, lessons.losses(step))
             if (step + 1) % self.course.checkpoint_every == 0 or step + 1 == self.course.steps:
                 save_checkpoint(self.folder / "checkpoints", step + 1, self.modules, self.optimiser, {}, keep=1)
         for parameter in self.trained:
             parameter.requires_grad_(False)
+        for module in self.modules.values():
+            module.eval()
 
     def _resume(self, announce: Callable[[str], None]) -> int:
         for path in list_checkpoints(self.folder / "checkpoints")[-1:]:
