@@ -49,7 +49,7 @@ class EyesPlan:
 
     images: int = 8000
     reading: Course = Course(700, 64, 1e-3, 50, 0.05, 50)
-    speaking: Course = Course(900, 4, 1e-2, 10, 0.0, 10)
+    speaking: Course = Course(550, 4, 1e-2, 10, 0.0, 10)
     taught: tuple[str, ...] = ("count", "colour", "shape", "existence")
     wording: float = 0.2
     exam_images: int = 300
