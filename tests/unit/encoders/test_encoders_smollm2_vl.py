@@ -1,4 +1,4 @@
-"""SmolLM2 with eyes: its prompt, what stands in the image's place, and what is refused before it is built."""
+"""SmolLM2 with eyes: its prompt, what stands in the image's place, whose eyes it takes, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fusion_core.pretrained import BACKBONES, load_backbone
 from fusion_encoders import smollm2_vl
 from fusion_encoders.efficientnet import EfficientNetLite0
 from fusion_encoders.image_projector import ImageProjector, ImageProjectorSettings
-from fusion_encoders.smollm2_vl import CARD_FILE, PROJECTOR_FILE, load_smollm2_vl, with_eyes
+from fusion_encoders.smollm2_vl import CARD_FILE, PROJECTOR_FILE, SHIPPED_FOLDER, load_smollm2_vl, with_eyes
 from safetensors.torch import save_file
 
 TOKENS = ImageProjectorSettings().tokens
@@ -43,8 +43,20 @@ def test_it_is_a_backbone_by_name():
     assert "smollm2-vl" in BACKBONES.names()
 
 
-def test_before_it_is_built_the_command_is_named(folder):
+def test_before_it_is_built_the_eyes_of_the_package_are_used(folder, monkeypatch):
+    taken = []
+    monkeypatch.setattr(smollm2_vl, "with_eyes", lambda encoder, projector, sha256, dtype: taken.append(sha256))
+    load_smollm2_vl(torch.float32)
     (folder / CARD_FILE).unlink()
+    load_smollm2_vl(torch.float32)
+    shipped = SHIPPED_FOLDER / PROJECTOR_FILE
+    assert taken == [sha256_file(folder / PROJECTOR_FILE), sha256_file(shipped)]
+    assert sum(file.stat().st_size for file in SHIPPED_FOLDER.iterdir()) <= 4_000_000
+
+
+def test_the_eyes_of_the_package_are_refused_to_another_language_model(folder, monkeypatch):
+    (folder / CARD_FILE).unlink()
+    monkeypatch.setattr(smollm2_vl, "smollm2_sha256", lambda: "0" * 64)
     with pytest.raises(MissingAssetError, match="fusion backbone build smollm2-vl"):
         load_smollm2_vl(torch.float32)
 

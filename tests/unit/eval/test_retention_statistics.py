@@ -9,6 +9,7 @@ import pytest
 from fusion_eval.retention import (
     change_of,
     compare_answers,
+    condense,
     contains_answer,
     is_exact,
     likeliest,
@@ -17,7 +18,7 @@ from fusion_eval.retention import (
     score_bound,
     verdict,
 )
-from fusion_eval.schemas.retention import Answers, Outcome, Question
+from fusion_eval.schemas.retention import Answers, Outcome, Question, Retention, RetentionBackbone
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -137,3 +138,32 @@ def test_equal_bits_are_identical_however_few_questions():
     assert compare_answers(questions(2), same, same, "exact").verdict == "identical"
     with pytest.raises(ValueError, match="likelihood"):
         compare_answers(questions(2), same, same, "likelihood")
+
+
+def test_condensed_only_the_questions_that_flipped_are_listed_and_the_numbers_stay():
+    def answers(right):
+        outcomes = {
+            f"q{i}": Outcome(text="yes", exact=i in right, contains=True, answer_logprob=-1.0) for i in range(4)
+        }
+        return Answers(logits_sha256=f"{len(right):064x}", outcomes=outcomes)
+
+    questions = {f"q{i}": Question(category="any", cluster=f"q{i}", answer="yes") for i in range(4)}
+    whole = Retention(
+        run_id="a",
+        system="additive",
+        adapter_sha256="0" * 64,
+        backbone=RetentionBackbone(name="tiny", weights_sha256="0" * 64, precision="float32"),
+        probe="any",
+        probe_sha256="0" * 64,
+        scoring="exact",
+        margin=-0.005,
+        conditions={"silence": compare_answers(questions, answers({0, 1}), answers({1, 2, 3}), "exact")},
+        method={},
+    )
+    small = condense(whole)
+    found = small.conditions["silence"]
+    assert found.listed == "flipped"
+    assert list(found.questions) == list(found.before) == list(found.after) == ["q0", "q2", "q3"]
+    assert found.scorings == whole.conditions["silence"].scorings
+    assert condense(small) == small
+    assert Retention.model_validate_json(small.model_dump_json(by_alias=True)) == small

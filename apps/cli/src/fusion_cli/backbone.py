@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fusion_train.backbone_builders import BuiltBackbone
 
 app = typer.Typer(
-    no_args_is_help=True, help="Build the vision-language backbones that come without weights; list all that there are."
+    no_args_is_help=True, help="Train the small vision-language backbones anew; list all backbones that there are."
 )
 
 
@@ -26,7 +26,7 @@ def build(
     """Train a backbone on procedural images and questions, and say what it sees.
 
     It can be stopped at any time: the same command goes on from the last checkpoint, to the same bits. What was built is kept and
-    not built again. *blind* is the same model without the image; *greedy* is how often free decoding begins with the answer.
+    not built again. Eyes of smollm2-vl that were built here are taken instead of those that come with the package. *blind* is the same model without the image; *greedy* is how often free decoding begins with the answer.
 
     Example: fusion backbone build smollm2-vl
     """

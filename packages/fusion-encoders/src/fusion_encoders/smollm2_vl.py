@@ -1,7 +1,8 @@
 """SmolLM2 with eyes: the frozen cells of EfficientNet-Lite0 become 61 tokens of the chat prompt, before the question.
 
 The construction is LLaVA's (Liu et al., «Visual Instruction Tuning», NeurIPS 2023): image encoder and language model stay as they
-are, and what is between them is trained. ``fusion backbone build smollm2-vl`` trains it; from then on it is frozen too.
+are, and what is between them is trained. ``fusion backbone build smollm2-vl`` trains it; from then on it is
+frozen too. One such build comes with the package.
 
 Shapes: B images, I tokens of an image, A width of the cells, D width of the language model, H and W pixels.
 """
@@ -31,6 +32,8 @@ from fusion_encoders.precision import Precision
 NAME = "smollm2-vl"
 PROJECTOR_FILE = "projector.safetensors"
 CARD_FILE = "card.json"
+SHIPPED_FOLDER = Path(__file__).parent / "weights" / NAME
+"""Eyes that ``fusion backbone build smollm2-vl`` made, so that every machine asks the same model; the card has their scores."""
 ENCODER_PRECISION: Precision = "float32"
 """The same on every machine, so that the model is the same too."""
 BUILD_COMMAND = "fusion backbone build smollm2-vl"
@@ -87,24 +90,44 @@ class SmolLM2VL(VisionBackbone):
 
 
 def load_smollm2_vl(dtype: torch.dtype) -> SmolLM2VL:
-    """Load the model that was built on this machine.
+    """Load the model with the eyes that were built on this machine, or else with those that come with the package.
 
     Raises:
         DataError: the projector is not the one that its card names.
-        MissingAssetError: it was not built yet, or the weights of a part are not installed.
+        MissingAssetError: the weights of a part are not installed, or are not those that the eyes were trained between.
     """
     encoder = EfficientNetLite0(ENCODER_PRECISION)
     settings = ImageProjectorSettings()
-    folder = projector_folder(encoder, settings)
-    card = folder / CARD_FILE
-    if not card.is_file():
-        raise MissingAssetError(f"The eyes of {NAME} were not built on this machine yet: {BUILD_COMMAND}.")
+    folder = _eyes_folder(encoder, settings)
     projector_sha256 = sha256_file(folder / PROJECTOR_FILE)
-    if json.loads(card.read_text(encoding="utf-8"))["projector_sha256"] != projector_sha256:
+    if _read_card(folder)["projector_sha256"] != projector_sha256:
         raise DataError(f"{folder / PROJECTOR_FILE} is not what its card names: {BUILD_COMMAND} --again.")
     projector = ImageProjector(settings)
     projector.load_state_dict(load_file(folder / PROJECTOR_FILE))
     return with_eyes(encoder, projector, projector_sha256, dtype)
+
+
+def _eyes_folder(encoder: EfficientNetLite0, settings: ImageProjectorSettings) -> Path:
+    """Return the folder of the eyes that were trained between the parts that are installed."""
+    built = projector_folder(encoder, settings)
+    if (built / CARD_FILE).is_file():
+        return built
+    card = _read_card(SHIPPED_FOLDER)
+    shipped = {
+        "language": card["language_sha256"],
+        "encoder": card["encoder_fingerprint"],
+        "projector": card["projector"],
+    }
+    if shipped != eyes_parts(encoder, settings):
+        raise MissingAssetError(
+            f"The eyes that come with the package belong to another SmolLM2 or EfficientNet: {BUILD_COMMAND}."
+        )
+    return SHIPPED_FOLDER
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    return card
 
 
 def with_eyes(
@@ -140,11 +163,19 @@ def smollm2_sha256() -> str:
     return str(provenance["weights_sha256"])
 
 
+def eyes_parts(encoder: EfficientNetLite0, settings: ImageProjectorSettings) -> dict[str, Any]:
+    """Return what the eyes are trained between, by which they are told apart: two hashes and the shape of the projector.
+
+    Raises:
+        MissingAssetError: the weights of SmolLM2 are not on this machine.
+    """
+    return {"language": smollm2_sha256(), "encoder": encoder.fingerprint(), "projector": asdict(settings)}
+
+
 def projector_folder(encoder: EfficientNetLite0, settings: ImageProjectorSettings) -> Path:
     """Return the place in the user's cache of a projector between this encoder and SmolLM2.
 
     Raises:
         MissingAssetError: the weights of SmolLM2 are not on this machine.
     """
-    parts = {"language": smollm2_sha256(), "encoder": encoder.fingerprint(), "projector": asdict(settings)}
-    return cache_dir() / "backbones" / f"{NAME}-{sha256_of_settings(parts)[:12]}"
+    return cache_dir() / "backbones" / f"{NAME}-{sha256_of_settings(eyes_parts(encoder, settings))[:12]}"

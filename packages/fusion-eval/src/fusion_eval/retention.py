@@ -29,6 +29,7 @@ from fusion_eval.schemas.retention import (
     LogprobShift,
     Outcome,
     Question,
+    Retention,
     Scoring,
     Verdict,
 )
@@ -105,6 +106,21 @@ def compare_answers(
         before=before.outcomes,
         after=after.outcomes,
     )
+
+
+def condense(found: Retention) -> Retention:
+    """Return the same findings with only those questions listed of which a scoring flipped; all numbers stay."""
+    return found.model_copy(update={"conditions": {name: _flipped(one) for name, one in found.conditions.items()}})
+
+
+def _flipped(found: ConditionRetention) -> ConditionRetention:
+    flipped = [
+        name
+        for name in found.questions
+        if any(getattr(found.before[name], one) != getattr(found.after[name], one) for one in SCORINGS)
+    ]
+    listed = {part: {name: getattr(found, part)[name] for name in flipped} for part in ("questions", "before", "after")}
+    return found.model_copy(update={"listed": "flipped", **listed})
 
 
 def verdict(change: Change, margin: float = MARGIN) -> Verdict:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fusion_core.registry import LazyRegistry
 from fusion_eval.schemas.study import StudyCard
+from fusion_train.study import schedule
 from fusion_train.study.config import Study
 from fusion_train.study.kept import KeptResults
 from fusion_train.study.plan import plan_study
@@ -63,16 +65,17 @@ def test_a_measure_that_cannot_be_had_here_asks_for_no_weights(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(schedule, "BUILDERS", LazyRegistry("backbone to build", "none", {"big-vlm": "any:build"}))
     experiments = [{"name": "A2", "phase": 1, "measures": ["retention"]}]
-    seeing = study(experiments=experiments, retention={"backbone": "smollm2-vl"})
+    seeing = study(experiments=experiments, retention={"backbone": "big-vlm"})
     plan = plan_study(seeing)
     for run in plan.runs.values():
         finish(run)
     assert open_chains(plan, work, results) == []
     card = update_card(seeing, work, results)
-    assert "fusion backbone build smollm2-vl" in str(card.runs[0].measures["retention"].reason)
-    (tmp_path / "cache" / "backbones" / "smollm2-vl-0123").mkdir(parents=True)
-    (tmp_path / "cache" / "backbones" / "smollm2-vl-0123" / "card.json").touch()
+    assert "fusion backbone build big-vlm" in str(card.runs[0].measures["retention"].reason)
+    (tmp_path / "cache" / "backbones" / "big-vlm-0123").mkdir(parents=True)
+    (tmp_path / "cache" / "backbones" / "big-vlm-0123" / "card.json").touch()
     assert [chain.runs for chain in open_chains(plan, work, results)] == [("additive-s0",), ("additive-s1",)]
 
 

@@ -76,6 +76,10 @@ class ConditionRetention(Record):
     scorings: dict[Scoring, Change]
     by_category: dict[str, Change] = Field(description="The scoring of the verdict, by kind of question.")
     answer_logprob: LogprobShift
+    listed: Literal["all", "flipped"] = Field(
+        default="all",
+        description="Which questions are listed below: all that were asked, or those of which a scoring flipped.",
+    )
     questions: dict[str, Question]
     before: dict[str, Outcome]
     after: dict[str, Outcome]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from fusion_core.files import sha256_file, write_atomic
 from fusion_eval.errors import DataError
+from fusion_eval.retention import condense
+from fusion_eval.schemas.retention import Retention
 from fusion_eval.schemas.study import Decision, Measure, StudyCard, StudyRun, StudyRunFile
 
 from fusion_train.study.plan import Plan, PlannedRun
@@ -23,6 +25,8 @@ from fusion_train.study.workspace import Failure
 CARD_FILE = "study_card.json"
 RUN_FILE = "study_run.json"
 RUN_CARD = "run_card.json"
+RETENTION = "retention.json"
+"""Kept without the questions whose answers stayed as right or wrong as they were: they are megabytes."""
 PATTERNS = (
     RUN_CARD,
     "settings.json",
@@ -30,7 +34,7 @@ PATTERNS = (
     "subsets.json",
     "sanity.json",
     "stability.jsonl",
-    "retention.json",
+    RETENTION,
     "rerank_weights.json",
     "modalities.json",
     "answers/*.json",
@@ -178,7 +182,10 @@ def _copy(source: Path, target: Path, leave_out: Sequence[str]) -> dict[str, str
                 continue
             place = target / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
+            if path.name == RETENTION:
+                condense(Retention.read(path)).write(place)
+            else:
+                shutil.copyfile(path, place)
             hashes[str(path.relative_to(source))] = sha256_file(place)
     return hashes
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from fusion_core.files import cache_dir
@@ -86,9 +86,7 @@ def _is_here(backbone: str) -> bool:
     """Say whether a backbone comes with the package, is built, or is none that has to be built."""
     if backbone not in BUILDERS.names():
         return True
-    package = importlib.util.find_spec("fusion_core")
-    places = package.submodule_search_locations if package is not None else None
-    shipped = places is not None and (Path(places[0]) / "weights" / backbone).is_dir()
+    shipped = any((files(package) / "weights" / backbone).is_dir() for package in ("fusion_core", "fusion_encoders"))
     return shipped or any((cache_dir() / "backbones").glob(f"{backbone}-*/card.json"))
 
 
