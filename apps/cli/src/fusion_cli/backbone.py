@@ -26,7 +26,8 @@ def build(
     """Train a backbone on procedural images and questions, and say what it sees.
 
     It can be stopped at any time: the same command goes on from the last checkpoint, to the same bits. What was built is kept and
-    not built again. Eyes of smollm2-vl that were built here are taken instead of those that come with the package. *blind* is the same model without the image; *greedy* is how often free decoding begins with the answer.
+    not built again. Eyes of smollm2-vl that were built here are taken instead of those that come with the package. *blind* is the
+    same model without the image; *greedy* is how often free decoding begins with the answer.
 
     Example: fusion backbone build smollm2-vl
     """
