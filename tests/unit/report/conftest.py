@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from fusion_eval.reranking import rerank
 from fusion_eval.retention import METHOD, compare_answers
 from fusion_eval.schemas import Candidate, PredictionItem, Predictions, References, RunCard, SceneEvents
+from fusion_eval.schemas.questions import Accuracy, ModalityCondition, ModalityScores, QuestionItem, Questions
 from fusion_eval.schemas.rerank import RerankWeights, TunedWeights
 from fusion_eval.schemas.retention import Answers, Outcome, Question, Retention
 from fusion_eval.schemas.study import StudyCard
@@ -39,6 +40,55 @@ SEEDS = (0, 1, 2)
 
 def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+ANSWERED = {  # by condition, of how many of 4 questions of a kind about a clip the first ones are right
+    "audio+video": {"sight": 3, "sound": 2},
+    "audio": {"sight": 1, "sound": 2},
+    "shuffled-video": {"sight": 1, "sound": 1},
+    "none": {"sight": 1, "sound": 1},
+}
+QUESTIONS = Questions(
+    dataset="av-scenes",
+    split="test",
+    items=tuple(
+        QuestionItem(
+            id=f"test-{place:05d}-{kind}-{number}",
+            clip=f"test-{place:05d}",
+            kind=kind,
+            category=kind,
+            text="What is it?",
+            answer="a",
+            options=("a", "b", "c", "d"),
+        )
+        for place in range(CLIPS)
+        for kind in ("sight", "sound")
+        for number in range(4)
+    ),
+)
+
+
+def answer(right: dict[str, int], seed: int) -> Answers:
+    """Return answers of which as many are right a clip and kind; of seed 1 one more in each third clip."""
+    outcomes = {}
+    for item in QUESTIONS.items:
+        more = seed == 1 and int(item.clip[-2:]) % 3 == 0
+        good = int(item.id[-1]) < right[item.kind] + more
+        outcomes[item.id] = Outcome(
+            text="a" if good else "b",
+            exact=good,
+            contains=good,
+            likelihood=good,
+            likelihood_normalised=good,
+            answer_logprob=-1.0,
+        )
+    return Answers(logits_sha256=sha(f"{right} {seed}"), outcomes=outcomes)
+
+
+def accuracy(items: Sequence[QuestionItem], answers: Answers) -> Accuracy:
+    correct = sum(bool(answers.outcomes[item.id].likelihood) for item in items)
+    share = correct / len(items)
+    return Accuracy(n=len(items), correct=correct, accuracy=share, accuracy_normalised=share, chance=0.25)
 
 
 @dataclass(frozen=True)
@@ -85,7 +135,10 @@ def planned(seeds: tuple[int, ...]) -> Iterator[Planned]:
             yield Planned("additive", seed, variant=text, experiment=("B2",), tokens=tokens, width=width, skill=skill)
         for system in ("additive", "cross-attention"):
             yield Planned(system, seed, variant="contrastive 0.1", experiment=("B3",), skill=SKILL[system] + 0.01)
-    yield Planned("additive", seeds[0], stage="video", experiment=("C2",), dataset="av-scenes", skill=0.6)
+    for seed in seeds[:2]:
+        yield Planned(
+            "additive", seed, stage="video", experiment=("C2",), dataset="av-scenes", skill=0.6, measures=("retention",)
+        )
 
 
 @dataclass
@@ -164,6 +217,7 @@ class StudyWriter:
         for world in self.worlds.values():
             world.references.write(self.root / "references" / f"{world.references.sha256()}.json")
             world.events.write(self.root / "events" / f"{world.events.sha256()}.json")
+        QUESTIONS.write(self.root / "questions" / f"{QUESTIONS.sha256()}.json")
         entries = [self._entry(run) for run in self.runs]
         missing = {
             "name": f"hybrid-s{self.seeds[0]}",
@@ -218,17 +272,19 @@ class StudyWriter:
         skills = {"audio": run.skill, "shuffled": 0.05, "none": 0.0, "class_prior": 0.1, "nearest_neighbour": 0.5}
         if run.stage == "video":
             skills = {
-                "video+audio": 0.75,
+                "audio+video": 0.75,
                 "video": 0.5,
                 "audio": 0.55,
                 "none": 0.05,
-                "video_shuffled+audio": 0.4,
+                "shuffled-video": 0.4,
             }
         for condition, skill in skills.items():
             if condition in ("class_prior", "nearest_neighbour", "none") and run.system != "additive":
                 continue
             said = world.say(f"{run.system}{run.variant}{run.stage}{condition}", skill, run.seed)
             self._score(folder, condition, world, said)
+        if run.stage == "video":
+            self._watch(folder, run)
         if "rerank" in run.measures:
             self._rerank(folder, world)
         if "retention" in run.measures:
@@ -243,6 +299,32 @@ class StudyWriter:
         said.write(folder / "predictions" / f"{condition}.json")
         scores = score(said, world.references, (*METRICS, *more), world.events)
         scores.write(folder / "scores" / f"{condition}.json")
+
+    def _watch(self, folder: Path, run: Planned) -> None:
+        """Write the answers to questions about the clips, and the captions by audio alone of those of the run before."""
+        sounds = self.worlds["scenes"]
+        self._score(folder, "kept-audio", sounds, sounds.say("kept", 0.6, run.seed))
+        conditions = {}
+        for name, right in ANSWERED.items():
+            answers = answer(right, run.seed)
+            answers.write(folder / "answers" / f"{name}.json")
+            conditions[name] = ModalityCondition(
+                bound=() if name == "none" else ("audio", "video"),
+                questions=accuracy(QUESTIONS.items, answers),
+                by_kind={
+                    kind: accuracy([item for item in QUESTIONS.items if item.kind == kind], answers) for kind in right
+                },
+            )
+        ModalityScores(
+            run_id=run.name,
+            dataset="av-scenes",
+            split="test",
+            clips=CLIPS,
+            references_sha256=self.worlds["av-scenes"].references.sha256(),
+            questions_sha256=QUESTIONS.sha256(),
+            scoring="the option with the largest sum of log-probabilities of its tokens",
+            conditions=conditions,
+        ).write(folder / "modalities.json")
 
     def _rerank(self, folder: Path, world: World) -> None:
         said = Predictions.read(folder / "predictions" / "audio.json")

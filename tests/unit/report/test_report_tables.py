@@ -108,6 +108,41 @@ def test_hours_to_the_target_are_censored(tables):
     assert "(3 of 3)" in row_of(tables["cost"], "additive")["target"].text
 
 
+def test_answers_stand_by_what_a_question_needs_and_are_compared_by_clip(tables):
+    table = tables["answers"]
+    assert [row.cells[0].text for row in table.rows] == ["audio+video", "audio", "shuffled video", "none"]
+    full, heard, shuffled, _ = table.rows
+    # of 4 questions 3 are right, and of seed 1 one more in a third of the clips
+    assert table.column("sight")[0].value == pytest.approx((0.75 + 0.75 + 1 / 12) / 2)
+    assert row_of(table, "shuffled video")["difference_sight"].value == pytest.approx(0.5)
+    assert row_of(table, "audio")["difference_sound"].value == 0
+    assert shuffled.cells[4].low > 0
+    assert any("chance 0.250" in sentence for sentence in table.caption)
+    assert full.section == "additive"
+    assert heard.section is None
+
+
+def test_answers_whose_questions_are_not_kept_have_no_interval_and_say_why(own_results, open_study_at):
+    for path in (own_results / "questions").iterdir():
+        path.unlink()
+    (cell, *_) = TABLES["answers"](open_study_at(own_results)).column("sight")
+    assert cell.value == pytest.approx((0.75 + 0.75 + 1 / 12) / 2)
+    assert cell.low is None
+    assert "do not keep the questions" in cell.reason
+
+
+def test_the_earlier_skills_are_measured_again_after_video(tables, study):
+    table = tables["earlier-skills"]
+    skills = [row.cells[0].text for row in table.rows]
+    assert "captions by audio, CIDEr-D" in skills
+    assert skills[-2:] == ["retention, none", "retention, distractor"]
+    row = row_of(table, "captions by audio, CIDEr-D")
+    assert row["difference"].low < row["difference"].value < row["difference"].high
+    files = [run.scores("kept-audio") for run in next(g for g in study.groups if g.stage == "video").runs]
+    assert row["after"].value == pytest.approx(sum(one.metrics["cider_d"] for one in files) / 2)
+    assert row_of(table, "retention, none")["verdict"].text == "identical"
+
+
 def test_a_table_of_a_missing_dataset_is_empty_with_its_reason(tables):
     (row,) = tables["generalisation"].rows
     assert all("clotho" in cell.reason for cell in row.cells[1:])

@@ -1,9 +1,10 @@
 """A study's results folder: its card, and of each run what it left, read when it is asked for.
 
     results/<study>/study_card.json
-    results/<study>/references/<sha256>.json, events/<sha256>.json
-    results/<study>/runs/<run>/{run_card,settings,subsets,retention,rerank_weights}.json, log.jsonl, stability.jsonl,
-                               predictions/<condition>.json, scores/<condition>.json
+    results/<study>/{references,events,questions}/<sha256>.json
+    results/<study>/runs/<run>/{run_card,settings,subsets,retention,rerank_weights,modalities}.json, log.jsonl, stability.jsonl,
+                               predictions/<condition>.json, scores/<condition>.json,
+                               answers/<condition>.json
 
 What is absent or damaged raises a ``DataError`` whose sentence names the file by its place in the results folder, so that a table
 can say why a cell is empty.
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 from fusion_eval.errors import ConfigError, DataError
 from fusion_eval.schemas import Predictions, References, RunCard, SceneEvents, Schema, Scores
+from fusion_eval.schemas.questions import Questions
 from fusion_eval.schemas.retention import Retention
 from fusion_eval.schemas.study import StudyCard, StudyRun
 
@@ -171,6 +173,16 @@ class Results:
         if digest is None:
             raise DataError("The clips have no event graphs, so what sounds in them is not known.")
         return self._kept(SceneEvents, "events", digest)
+
+    def questions(self, digest: str | None) -> Questions:
+        """Return the questions that answers name by their hash.
+
+        Raises:
+            DataError: they are not kept, or none were asked.
+        """
+        if digest is None:
+            raise DataError("No questions were asked about the clips.")
+        return self._kept(Questions, "questions", digest)
 
     def _kept(self, model: type[AnySchema], kind: str, digest: str) -> AnySchema:
         place = f"{kind}/{digest}.json"

@@ -10,6 +10,7 @@ from fusion_core.errors import ConfigError
 from fusion_train.config import load_settings
 from fusion_train.study.config import Experiment, Study, load_study
 from fusion_train.study.plan import plan_study
+from pydantic import ValidationError
 
 MakeStudy = Callable[..., Study]
 
@@ -96,6 +97,25 @@ def test_the_second_modality_starts_from_the_audio_run(study: MakeStudy) -> None
     assert (
         video.settings.dataset == load_settings("tiny", dataset="av-scenes").dataset
     )  # scenes' options are not its own
+
+
+def test_a_video_run_whose_audio_is_frozen_is_a_run_of_its_own(study: MakeStudy) -> None:
+    experiments = [
+        {"name": "C2", "phase": 3, "kind": "video"},
+        {"name": "C2", "phase": 3, "kind": "video", "frozen": ["audio"]},
+    ]
+    plan = plan_study(study(experiments=experiments, seeds=[0]))
+    free, frozen = plan.runs["video-additive-s0"], plan.runs["video-audio-frozen-additive-s0"]
+    assert free.parent == frozen.parent == "additive-s0"
+    assert (free.frozen, frozen.frozen, frozen.variant) == ((), ("audio",), "audio frozen")
+    assert free.identity != frozen.identity
+    alone = plan_study(study(experiments=experiments[:1], seeds=[0]))
+    assert alone.runs["video-additive-s0"].identity == free.identity
+
+
+def test_only_a_video_run_can_freeze_what_it_starts_from(study: MakeStudy) -> None:
+    with pytest.raises(ValidationError, match="frozen is for kind: video"):
+        study(experiments=[{"name": "A2", "phase": 1, "frozen": ["audio"]}])
 
 
 def test_what_a_rule_adds_joins_the_runs_that_are_there(study: MakeStudy) -> None:

@@ -29,7 +29,7 @@ _AFTER = (
 def retention_table(study: Study) -> Table:
     """Return a row for each system and condition: before, after cross-entropy and after self-critical training."""
     groups = [group for group in used_by(study.groups, MAIN, "C1") if group.stage in STAGES]
-    found = {group.key: _read(group) for group in groups}
+    found = {group.key: read_retention(group) for group in groups}
     rows: list[Row] = []
     for label in dict.fromkeys((group.system, group.variant, group.dataset) for group in groups):
         by_stage = {group.stage: group for group in groups if (group.system, group.variant, group.dataset) == label}
@@ -57,7 +57,8 @@ def retention_table(study: Study) -> Table:
     )
 
 
-def _read(group: Group) -> list[tuple[Run, Retention]]:
+def read_retention(group: Group) -> list[tuple[Run, Retention]]:
+    """Return what the seeds still answer, those that were asked."""
     found = []
     for run in group.runs:
         try:
@@ -81,9 +82,11 @@ def _rows_of(by_stage: dict[str, Group], found: dict[str, list[tuple[Run, Retent
         return [Row(cells=(words(name), *[empty(reason or "Retention was not measured.")] * 12))]
     rows = []
     for condition in conditions:
-        after = [cell for stage in STAGES for cell in _after(by_stage.get(stage), measured.get(stage, []), condition)]
+        after = [
+            cell for stage in STAGES for cell in after_cells(by_stage.get(stage), measured.get(stage, []), condition)
+        ]
         pairs = next(pairs for pairs in measured.values() if pairs)
-        rows.append(Row(cells=(words(name), words(condition), _before(pairs, condition), *after)))
+        rows.append(Row(cells=(words(name), words(condition), before_cell(pairs, condition), *after)))
     return rows
 
 
@@ -96,7 +99,8 @@ def changes(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> lis
     ]
 
 
-def _before(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> Cell:
+def before_cell(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> Cell:
+    """Return what the backbone answered rightly before anything was trained, in %."""
     found = changes(pairs, condition)
     return number(
         fmean(change.before for _, change, _ in found) * POINTS if found else None,
@@ -106,7 +110,7 @@ def _before(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> Cel
     )
 
 
-def _after(group: Group | None, pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> list[Cell]:
+def after_cells(group: Group | None, pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> list[Cell]:
     """Return after, Δ, the worst seed's bound, the flips and the worst verdict."""
     found = changes(pairs, condition)
     if not found:

@@ -55,6 +55,15 @@ class Experiment(Settings):
     set: Changes = Field({}, description="Changes for all runs of the experiment.")
     leave_out: tuple[str, ...] = Field((), description="Files that are not kept, such as predictions/none.json.")
     after: Literal["additive-stable"] | None = Field(None, description="Begins when this rule says so.")
+    frozen: tuple[str, ...] = Field(
+        (), description="kind video: what of the first run is not trained on, such as audio."
+    )
+
+    @model_validator(mode="after")
+    def _only_a_video_run_has_a_first_run(self) -> Self:
+        if self.frozen and self.kind != "video":
+            raise ValueError("frozen is for kind: video, whose runs start from another run")
+        return self
 
 
 class RetentionPlan(Settings):

@@ -3,7 +3,7 @@
 <results>/study_card.json             every run with its state; made again from the folders whenever one changes
 <results>/runs/<run>/study_run.json   which run this is and the hash of every file; without it the folder counts for nothing
 <results>/runs/<run>/…                 the files of the run directory, without weights
-<results>/references/<sha256>.json    what predictions were scored against; events/<sha256>.json likewise
+<results>/references/<sha256>.json    what predictions were scored against; events/ and questions/ likewise
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class KeptResults:
         return entry
 
     def keep_references(self, kind: str, sha256: str, content: bytes) -> None:
-        """Keep a references file (or, with ``kind`` events, the graphs of the clips) under its hash."""
+        """Keep a references file (or, by its ``kind``, the clips' event graphs or questions) under its hash."""
         path = self.root / kind / f"{sha256}.json"
         if not path.is_file():
             write_atomic(path, content)

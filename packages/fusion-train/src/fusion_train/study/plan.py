@@ -54,6 +54,7 @@ class PlannedRun:
         measures: identity of what is measured on it, by name.
         after: the rule that lets it begin; None for no rule.
         leave_out: files that are not kept, as patterns.
+        frozen: of a video run, the modalities of its parent that are not trained on.
     """
 
     name: str
@@ -72,6 +73,7 @@ class PlannedRun:
     measures: dict[str, str] = field(default_factory=dict)
     after: str | None = None
     leave_out: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -128,7 +130,7 @@ def _runs(study: Study, experiment: Experiment, system: str, variant: Variant, s
     first = _cross_entropy(study, experiment, system, variant, seed)
     if experiment.kind == "video":
         audio = experiment.model_copy(
-            update={"kind": "train", "set": {}, "dataset": None, "profile": None, "measures": ()}
+            update={"kind": "train", "set": {}, "dataset": None, "profile": None, "measures": (), "frozen": ()}
         )
         first = _cross_entropy(study, audio, system, variant, seed)
         yield first
@@ -201,10 +203,12 @@ def _video(study: Study, experiment: Experiment, parent: PlannedRun) -> PlannedR
     profile, changes = _resolve(study, experiment, {})
     settings = _settings(profile, changes, parent.seed, parent.system, dataset, "xe")
     content = {**_content(study, settings, parent.system, dataset), "stage": "video", "parent": parent.identity}
+    content |= {"frozen": sorted(experiment.frozen)} if experiment.frozen else {}
     identity = json_sha256({**content, "modalities": VIDEO_MODALITIES})
+    own = [f"{' and '.join(sorted(experiment.frozen))} frozen"] if experiment.frozen else []
     return replace(
         parent,
-        name=f"video-{parent.name}",
+        name="-".join(["video", *map(_slug, own), parent.name]),
         experiments=_experiments(experiment),
         phase=experiment.phase,
         stage="video",
@@ -212,12 +216,14 @@ def _video(study: Study, experiment: Experiment, parent: PlannedRun) -> PlannedR
         profile=profile,
         changes=changes,
         settings=settings,
+        variant=", ".join([*([parent.variant] if parent.variant else []), *own]),
         parent=parent.name,
         parent_identity=parent.identity,
         identity=identity,
         measures=_measures(study, experiment, identity),
         after=experiment.after,
         leave_out=experiment.leave_out,
+        frozen=experiment.frozen,
     )
 
 

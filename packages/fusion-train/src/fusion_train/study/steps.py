@@ -16,11 +16,13 @@ from fusion_core.errors import FusionError, GateFailedError, MissingAssetError
 from fusion_core.files import write_atomic
 from fusion_encoders.registry import load_encoder
 from fusion_eval.schemas import Predictions, RunCard
+from fusion_eval.schemas.questions import ModalityScores
 from fusion_eval.schemas.study import Measure
 
 from fusion_train.datasets.base import PreparedDataset
 from fusion_train.datasets.registry import dataset_names, parse_options, prepare_dataset
 from fusion_train.experiment import Experiment, Request
+from fusion_train.modal_conditions import MODALITIES_FILE
 from fusion_train.run_flops import run_flops
 from fusion_train.sanity import check_sanity, failed, plan_for
 from fusion_train.stopping import Interrupted
@@ -120,12 +122,20 @@ def _keep(bench: Bench, run: PlannedRun, measures: dict[str, Measure]) -> None:
     if run.stage == "sanity":
         return
     dataset = _dataset(run)
+    _keep_questions(bench, dataset, folder / MODALITIES_FILE)
     splits = {Predictions.read(path).split for path in (folder / "predictions").glob("*.json")}
     for split in sorted(splits):
         references, events = dataset.references(split), dataset.events(split)
         bench.kept.keep_references("references", references.sha256(), references.canonical_bytes())
         if events is not None:
             bench.kept.keep_references("events", events.sha256(), events.canonical_bytes())
+
+
+def _keep_questions(bench: Bench, dataset: PreparedDataset, scores: Path) -> None:
+    """Keep what was asked about the clips, where something was."""
+    asked = dataset.questions(ModalityScores.read(scores).split) if scores.is_file() else None
+    if asked is not None:
+        bench.kept.keep_references("questions", asked.sha256(), asked.canonical_bytes())
 
 
 def _same_weights(folder: Path, kept: Path) -> bool:
@@ -189,6 +199,7 @@ def _watch(bench: Bench, run: PlannedRun) -> None:
     folder, parent = bench.folder(run), bench.folder(bench.plan.runs[str(run.parent)])
     options = ["--system", run.system, "--modalities", VIDEO_MODALITIES, "--init", str(parent), "--out", str(folder)]
     options += ["--profile", run.profile, "--seed", str(run.seed)]
+    options += [f"--freeze={modality}" for modality in run.frozen]
     options += [f"--set={key}={json.dumps(value)}" for key, value in run.changes.items()]
     options += ["--resume"] if (folder / "settings.json").is_file() else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(bench.study.threads)}
