@@ -95,7 +95,7 @@ def _packages() -> list[Finding]:
         ("torchaudio", "resampling and mel spectra", "pip install fusion-encoders"),
         ("peft", "the data-only system (LoRA)", "pip install 'fusion-core[lora]'"),
         ("laion-clap", "LAION-CLAP checkpoints", "pip install 'fusion-encoders[clap]'"),
-        ("decord", "reading video", "pip install 'fusion-encoders[video]'"),
+        ("eva-decord", "reading video", "pip install 'fusion-encoders[video]'"),
         ("aac-metrics", "fluency and FENSE", "pip install 'fusion-eval[aac]'"),
         ("pycocoevalcap", "METEOR's and SPICE's jars", "pip install 'fusion-eval[aac]'"),
     )
