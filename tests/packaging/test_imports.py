@@ -22,7 +22,7 @@ VERSIONS = {
     "peft": "",
     "accelerate": "1.",
     "aac_metrics": "0.5.4",
-    "decord": "0.6.0",
+    "decord": "0.6.1",
     "gguf": "",
     "vl_convert": "",
 }

@@ -7,8 +7,10 @@ import itertools
 import pytest
 import torch
 from fusion_core.pretrained import load_backbone
+from fusion_core.systems.additive import Additive, AdditiveConfig
 from fusion_train.config import DecodingSettings
 from fusion_train.generate import generate
+from fusion_train.sampling import sample_captions
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +87,71 @@ def test_logprob_is_the_sum_over_the_tokens_and_the_end(backbone):
         logprobs = backbone.logits(backbone.hidden(whole)).float().log_softmax(-1)[0, ids.shape[1] - 1 : -1]
         expected = float(logprobs[torch.arange(len(tokens)), tokens].sum())
         assert hypothesis.logprob == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.fixture
+def heard(backbone):
+    """Twelve clips bound to an additive system whose gates are wide open, so that each clip is told another caption."""
+    facts = Additive.backbone_options(backbone)
+    options = {"sites": (3, 6), "tokens": 3, "projector_width": 16, "gate_init": 0.9}
+    torch.manual_seed(2)
+    system = Additive(AdditiveConfig(**facts, encoder_width=6, **options)).eval()
+    system.calibrate(backbone)
+    system.attach(backbone)
+    x_BTA = torch.randn(12, 5, 6, generator=torch.Generator().manual_seed(4)) * 4
+    with torch.no_grad():
+        yield lambda rows: system.bind(x_BTA[rows], torch.ones(len(x_BTA[rows]), 5, dtype=torch.bool), None)
+    system.detach()
+
+
+@pytest.fixture
+def ending(backbone, heard, monkeypatch):
+    """Let the token end a caption that stands at the most different places in those of the twelve clips."""
+    prompt = torch.tensor([backbone.prompt().ids]).expand(12, -1)
+    found = generate(backbone, prompt, DecodingSettings(beams=1, max_new_tokens=24), heard(slice(0, 12)))
+    captions = [best[0].ids for best in found]
+    places = {token: {ids.index(token) for ids in captions if token in ids} for ids in captions for token in ids}
+    end = max(places, key=lambda token: (len(places[token]), token))
+    monkeypatch.setattr(type(backbone), "end_id", property(lambda self: end))
+
+
+@pytest.fixture
+def batches(backbone, monkeypatch):
+    """The rows of each call of the decoder."""
+    seen: list[int] = []
+    hidden = backbone.hidden
+    monkeypatch.setattr(
+        backbone, "hidden", lambda ids, *rest, **more: (seen.append(len(ids)), hidden(ids, *rest, **more))[1]
+    )
+    return seen
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_what_is_done_leaves_the_batch_and_the_others_are_told_what_they_are_alone(
+    backbone, heard, ending, batches, beams
+):
+    prompt = torch.tensor([backbone.prompt().ids])
+    settings = DecodingSettings(beams=beams, max_new_tokens=24)
+    together = generate(backbone, prompt.expand(12, -1), settings, heard(slice(0, 12)))
+    searched = batches[1:]
+    assert searched == sorted(searched, reverse=True)
+    assert len(set(searched)) > 2
+    assert len({len(found[0].ids) for found in together}) > 2
+    for clip, found in enumerate(together):
+        (alone,) = generate(backbone, prompt, settings, heard(slice(clip, clip + 1)))
+        assert [one.ids for one in found] == [one.ids for one in alone]
+        assert [one.logprob for one in found] == pytest.approx([one.logprob for one in alone], abs=1e-4)
+
+
+def test_sampled_captions_that_ended_leave_the_batch_and_the_others_are_what_they_are_alone(
+    backbone, heard, ending, batches
+):
+    prompt = torch.tensor([backbone.prompt().ids])
+    uniform_BNT = torch.rand(12, 3, 24, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    together = sample_captions(backbone, prompt.expand(12, -1), uniform_BNT, heard(slice(0, 12)))
+    sampled = batches[1:]
+    assert sampled == sorted(sampled, reverse=True)
+    assert len(set(sampled)) > 2
+    for clip, found in enumerate(together):
+        own = slice(clip, clip + 1)
+        assert [found] == sample_captions(backbone, prompt, uniform_BNT[own], heard(own))

@@ -124,6 +124,27 @@ class SomeClips:
         return whole_BSD
 
 
+class RowsLeft:
+    """Lets a context that is bound to many rows act on those of them that are left, once a search has let others go.
+
+    Args:
+        context: what acts.
+        rows_R: the places of the rows that are left.
+        batch: how many rows there were.
+    """
+
+    def __init__(self, context: FusionContext, rows_R: Tensor, batch: int) -> None:
+        self.context = context
+        self.rows_R = rows_R
+        self.batch = batch
+
+    def enter_block(self, block: int, h_BSD: Tensor) -> Tensor:
+        """Hand on the rows in their places, those that are gone as 0."""
+        whole_BSD = h_BSD.new_zeros((self.batch, *h_BSD.shape[1:])).index_copy_(0, self.rows_R, h_BSD)
+        result_BSD = self.context.enter_block(block, whole_BSD)
+        return h_BSD if result_BSD is whole_BSD else result_BSD.index_select(0, self.rows_R)
+
+
 class ResidualAlignment:
     """Measures how far another context turns the stream at its sites: 1 − cos(stream after, stream before), with gradients.
 

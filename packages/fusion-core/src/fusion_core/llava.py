@@ -15,10 +15,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from fusion_core.attention import attention
 from fusion_core.backbone import BackboneIdentity
 from fusion_core.errors import DataError
 from fusion_core.images import ImagePreprocessing
-from fusion_core.pretrained import attention
 from fusion_core.vision import VisionBackbone
 
 PROCESSOR_FILES = (

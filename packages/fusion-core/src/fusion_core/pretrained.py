@@ -7,18 +7,21 @@ family that has a file here.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
 
+from fusion_core.attention import attention
 from fusion_core.backbone import Backbone, BackboneIdentity
 from fusion_core.errors import ConfigError, MissingAssetError
 from fusion_core.files import cache_dir, sha256_file
@@ -91,8 +94,9 @@ def load_folder(folder: Path, name: str, dtype: torch.dtype) -> Backbone:
     if family is not None:
         seeing: Backbone = family.from_folder(folder, identity, dtype)
         return seeing
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation=attention(), local_files_only=True, use_safetensors=True
+        folder, dtype=dtype, attn_implementation=attention(model_type), local_files_only=True, use_safetensors=True
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return Backbone(model, tokenizer, identity)
@@ -116,15 +120,6 @@ def vision_family(folder: Path) -> Any:
             "add the family as ARCHITECTURE.md says."
         )
     return None
-
-
-def attention() -> str:
-    """Return the attention that suits the machine.
-
-    On CPUs plain attention beats the fused kernel at the lengths of captions (step of 16 x 52 tokens: 0.92 s against 1.10 s),
-    and a row's bits do not depend on what else is in its batch, so what is computed once is what would be computed again.
-    """
-    return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def backbone_folder(name: str) -> Path:
@@ -174,6 +169,22 @@ def smollm2_folder() -> Path:
     return target
 
 
+@contextlib.contextmanager
+def _read_once() -> Iterator[None]:
+    """Let a GGUF file be read once: transformers opens it anew for tokenizer, configuration and weights, seconds each time."""
+    import gguf
+
+    names = ("GGUFReader", "get_tensor_name_map")
+    own = {name: getattr(gguf, name) for name in names}
+    try:
+        for name, value in own.items():
+            setattr(gguf, name, functools.cache(value))
+        yield
+    finally:
+        for name, value in own.items():
+            setattr(gguf, name, value)
+
+
 def _convert_gguf(source: Path, target: Path) -> None:
     """De-quantise a GGUF file to fp32 safetensors, with configuration and tokenizer, in a new folder."""
     from safetensors.torch import save_file
@@ -183,7 +194,7 @@ def _convert_gguf(source: Path, target: Path) -> None:
     disable_progress_bar()
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # transformers' own bar knows no terminal
+        with contextlib.redirect_stderr(io.StringIO()), _read_once():  # transformers' own bar knows no terminal
             tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
             model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         tensors = {name: value.contiguous() for name, value in model.state_dict().items() if name != "lm_head.weight"}

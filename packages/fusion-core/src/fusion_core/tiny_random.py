@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from fusion_core.attention import attention
 from fusion_core.backbone import Backbone, BackboneIdentity
-from fusion_core.pretrained import TINY, attention
+from fusion_core.pretrained import TINY
 
 
 def load_tiny_random(dtype: torch.dtype) -> Backbone:
@@ -31,7 +32,7 @@ def load_tiny_random(dtype: torch.dtype) -> Backbone:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
         initializer_range=0.2,
-        attn_implementation=attention(),
+        attn_implementation=attention("llama"),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fusion_core.attention import attention
 from fusion_core.backbone import Backbone, BackboneIdentity
 from fusion_core.errors import DataError, MissingAssetError
 from fusion_core.files import cache_dir, sha256_file
 from fusion_core.freeze import freeze
-from fusion_core.pretrained import PROVENANCE_FILE, attention, smollm2_folder
+from fusion_core.pretrained import PROVENANCE_FILE, smollm2_folder
 from fusion_core.vision import VisionBackbone
 from safetensors.torch import load_file
 from torch import Tensor
@@ -144,7 +145,7 @@ def with_eyes(
     disable_progress_bar()
     folder = smollm2_folder()
     language = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation=attention(), local_files_only=True, use_safetensors=True
+        folder, dtype=dtype, attn_implementation=attention("llama"), local_files_only=True, use_safetensors=True
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     language_sha256 = smollm2_sha256()

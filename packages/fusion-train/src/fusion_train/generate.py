@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from fusion_core.backbone import Backbone
-from fusion_core.context import FusionContext
+from fusion_core.context import FusionContext, RowsLeft
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
+from fusion_train.beam_cache import SHARE_THAT_LEAVES, beam_cache
 from fusion_train.config import DecodingSettings
 
 
@@ -76,37 +77,83 @@ def generate(
         past: keys and values of what each clip's prompt follows; decoding extends it.
         images_BID: what stands in the place of the prompts' image tokens, an image a clip; None where there are none.
     """
-    clips = prompt_BS.shape[0]
-    beams = settings.beams
-    cache = past if past is not None else DynamicCache(config=backbone.decoder.config)
+    clips, beams = prompt_BS.shape[0], settings.beams
+    cache: Cache = past if past is not None else DynamicCache(config=backbone.decoder.config)
     hidden_BSD = backbone.hidden(prompt_BS, mask_BS, cache, fusion, images_BID)
     logprobs_BV = backbone.logits(hidden_BSD[:, -1]).float().log_softmax(dim=-1)
-    cache.batch_repeat_interleave(beams)
+    cache = beam_cache(cache, beams, settings.max_new_tokens)
     mask = None if mask_BS is None else mask_BS.repeat_interleave(beams, dim=0)
     logprobs_BNV = logprobs_BV[:, None].expand(clips, beams, -1)
     running_BN = torch.full((clips, beams), float("-inf"), device=prompt_BS.device)
     running_BN[:, 0] = 0.0
     tokens_BNT = torch.empty((clips, beams, 0), dtype=torch.long, device=prompt_BS.device)
-    finished = [_Finished(beams, settings.length_penalty) for _ in range(clips)]
-    done = [False] * clips
+    found = [_Finished(beams, settings.length_penalty) for _ in range(clips)]
+    left = _Left(fusion, found, beams)
     for step in range(1, settings.max_new_tokens + 1):
         parents_BN, chosen_BN, running_BN = _advance(
-            running_BN, logprobs_BNV, tokens_BNT, finished, done, backbone.end_id, step
+            running_BN, logprobs_BNV, tokens_BNT, left.finished, left.done, backbone.end_id, step
         )
         history_BNT = torch.take_along_dim(tokens_BNT, parents_BN[..., None], dim=1)
         tokens_BNT = torch.cat([history_BNT, chosen_BN[..., None]], dim=-1)
-        best_running = running_BN[:, 0].tolist()
-        done = [was or rest.is_done(best, step) for was, rest, best in zip(done, finished, best_running, strict=True)]
-        if all(done) or step == settings.max_new_tokens:
+        left.judge(running_BN, step)
+        if all(left.done) or step == settings.max_new_tokens:
             break
         if beams > 1:
-            rows = parents_BN + torch.arange(clips, device=parents_BN.device)[:, None] * beams
+            rows = parents_BN + torch.arange(len(parents_BN), device=parents_BN.device)[:, None] * beams
             cache.reorder_cache(rows.flatten())
         if mask is not None:
             mask = torch.cat([mask, mask.new_ones((mask.shape[0], 1))], dim=1)
-        hidden = backbone.hidden(chosen_BN.reshape(-1, 1), mask, cache, fusion)
-        logprobs_BNV = backbone.logits(hidden[:, -1]).float().log_softmax(dim=-1).view(clips, beams, -1)
-    return _collect(finished, tokens_BNT, running_BN, done)
+        if left.are_few():
+            kept_B, kept_R = left.drop_done(prompt_BS.device)
+            running_BN, tokens_BNT, chosen_BN = (x_BN[kept_B] for x_BN in (running_BN, tokens_BNT, chosen_BN))
+            cache.batch_select_indices(kept_R)
+            mask = None if mask is None else mask[kept_R]
+        hidden = backbone.hidden(chosen_BN.reshape(-1, 1), mask, cache, left.context)
+        logprobs_BNV = backbone.logits(hidden[:, -1]).float().log_softmax(dim=-1).view(-1, beams, logprobs_BV.shape[-1])
+    _collect(left.finished, tokens_BNT, running_BN, left.done)
+    return [one.hypotheses for one in found]
+
+
+class _Left:
+    """The clips whose search goes on; what is done leaves the batch once there is enough of it.
+
+    Args:
+        context: the modality bound to all clips; None for none.
+        finished: by clip.
+        beams: rows of a clip.
+    """
+
+    def __init__(self, context: FusionContext | None, finished: list[_Finished], beams: int) -> None:
+        self.context = self._whole = context
+        self.finished = finished
+        self.done = [False] * len(finished)
+        self.beams = beams
+        self._rows_R = torch.arange(len(finished) * beams)
+        self._batch = len(finished) * beams
+
+    def judge(self, running_BN: Tensor, step: int) -> None:
+        """Say which clips are done, by the best of their running beams."""
+        best_running = running_BN[:, 0].tolist()
+        self.done = [
+            was or rest.is_done(best, step)
+            for was, rest, best in zip(self.done, self.finished, best_running, strict=True)
+        ]
+
+    def are_few(self) -> bool:
+        """Say whether so many clips are done that the others go on without them."""
+        return sum(self.done) >= SHARE_THAT_LEAVES * len(self.done)
+
+    def drop_done(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Let the clips go that are done; return the places of the others and of their rows."""
+        places = [place for place, done in enumerate(self.done) if not done]
+        kept_B = torch.tensor(places, device=device)
+        kept_R = (kept_B[:, None] * self.beams + torch.arange(self.beams, device=device)).flatten()
+        self._rows_R = self._rows_R.to(device)[kept_R]
+        self.finished = [self.finished[place] for place in places]
+        self.done = [False] * len(places)
+        if self._whole is not None:
+            self.context = RowsLeft(self._whole, self._rows_R, self._batch)
+        return kept_B, kept_R
 
 
 def _advance(
@@ -155,10 +202,8 @@ def _set_apart(
             finished[clip].add(ids, score, step)
 
 
-def _collect(
-    finished: list[_Finished], tokens_BNT: Tensor, running_BN: Tensor, done: list[bool]
-) -> list[list[Hypothesis]]:
-    """Return the hypotheses of each clip; where too few ended in time, the running beams stand in."""
+def _collect(finished: list[_Finished], tokens_BNT: Tensor, running_BN: Tensor, done: list[bool]) -> None:
+    """Where too few hypotheses of a clip ended in time, let the running beams stand in."""
     length = tokens_BNT.shape[-1]
     for clip, rest in enumerate(finished):
         if done[clip]:
@@ -166,4 +211,3 @@ def _collect(
         for beam, logprob in enumerate(running_BN[clip].tolist()):
             if logprob > float("-inf"):
                 rest.add(tuple(tokens_BNT[clip, beam].tolist()), logprob, length)
-    return [rest.hypotheses for rest in finished]

@@ -61,6 +61,7 @@ class FrozenPrefix:
             "backbone": backbone.identity.name,
             "weights_sha256": backbone.identity.weights_sha256,
             "type": str(backbone.dtype),
+            "attention": backbone.decoder.config._attn_implementation,
             "device": backbone.device.type,
             "torch": torch.__version__,
             "prompt": list(prompt.ids),

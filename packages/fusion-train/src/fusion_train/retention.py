@@ -31,7 +31,7 @@ from fusion_train.text_questions import NAME as TEXT_QUESTIONS
 from fusion_train.text_questions import text_probe
 
 RETENTION_FILE = "retention.json"
-READING_VERSION = 1
+READING_VERSION = 2
 """Counts up whenever the same backbone and probe give other answers."""
 
 SILENCE: Condition = "silence"

@@ -2,7 +2,8 @@
 
 The random numbers are given, so a caption depends on its clip and seed alone, not on the batch it is sampled in.
 
-Shapes: B clips, N samples a clip, S prompt positions, T longest caption, V vocabulary.
+Shapes: B clips, N samples a clip, R rows (B times N), L rows that are left, S prompt positions, T longest caption,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from fusion_core.backbone import Backbone
-from fusion_core.context import FusionContext
+from fusion_core.context import FusionContext, RowsLeft
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
+
+from fusion_train.beam_cache import SHARE_THAT_LEAVES, beam_cache
 
 
 @dataclass(frozen=True)
@@ -49,29 +52,37 @@ def sample_captions(
         temperature: of the softmax.
     """
     clips, samples, longest = uniform_BNT.shape
-    cache = past if past is not None else DynamicCache(config=backbone.decoder.config)
+    cache: Cache = past if past is not None else DynamicCache(config=backbone.decoder.config)
     last_BD = backbone.hidden(prompt_BS, cache=cache, fusion=fusion)[:, -1]
     cumulative_BV = _cumulative(backbone.logits(last_BD), temperature)
     token_BN = torch.searchsorted(cumulative_BV, _scaled(uniform_BNT[..., 0], cumulative_BV))
-    cache.batch_repeat_interleave(samples)
-    drawn = [token_BN.flatten()]
-    running = drawn[0] != backbone.end_id
+    cache = beam_cache(cache, samples, longest)
+    uniform_RT = uniform_BNT.flatten(0, 1)
+    drawn_RT = torch.full(uniform_RT.shape, backbone.end_id, device=token_BN.device)
+    drawn_RT[:, 0] = token_BN.flatten()
+    left_L, context = torch.arange(len(drawn_RT), device=token_BN.device), fusion
     for step in range(1, longest):
-        if not running.any():
+        running_L = drawn_RT[left_L, step - 1] != backbone.end_id
+        if not running_L.any():
             break
-        last = backbone.hidden(drawn[-1][:, None], cache=cache, fusion=fusion)[:, -1]
+        if (~running_L).sum() >= SHARE_THAT_LEAVES * len(left_L):
+            left_L = left_L[running_L]
+            cache.batch_select_indices(running_L.nonzero()[:, 0])
+            context = None if fusion is None else RowsLeft(fusion, left_L, len(drawn_RT))
+            running_L = running_L[running_L]
+        last = backbone.hidden(drawn_RT[left_L, step - 1][:, None], cache=cache, fusion=context)[:, -1]
         cumulative = _cumulative(backbone.logits(last), temperature)
-        uniform = _scaled(uniform_BNT[..., step].reshape(-1, 1), cumulative)
-        token = torch.searchsorted(cumulative, uniform)[:, 0]
-        drawn.append(torch.where(running, token, backbone.end_id))
-        running &= drawn[-1] != backbone.end_id
-    rows = torch.stack(drawn, dim=1).view(clips, samples, -1).tolist()
+        uniform = _scaled(uniform_RT[left_L.to(uniform_RT.device), step][:, None], cumulative)
+        token_L = torch.searchsorted(cumulative, uniform)[:, 0]
+        drawn_RT[left_L, step] = torch.where(running_L, token_L, backbone.end_id)
+    rows = drawn_RT.view(clips, samples, -1).tolist()
     return [[_cut(ids, backbone.end_id) for ids in clip] for clip in rows]
 
 
 def _cumulative(logits: Tensor, temperature: float) -> Tensor:
     """Return the distribution function over the vocabulary, in fp32."""
-    return (logits.float() / temperature).softmax(dim=-1).cumsum(dim=-1)
+    logits = logits.float()
+    return (logits if temperature == 1 else logits / temperature).softmax(dim=-1).cumsum(dim=-1)
 
 
 def _scaled(uniform: Tensor, cumulative: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ from fusion_train.objectives.reward import CaptionReward
 from fusion_train.reading import Reader
 from fusion_train.sampling import SampledCaption, sample_captions
 
+ROWS_AT_ONCE = 64
+
 
 @dataclass
 class _Sums:
@@ -184,13 +186,16 @@ class SelfCritical:
 
     def _logprobs(self, targets_M: Tensor, hidden_MD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log-probability of each sampled token, and the sum of the entropies of their distributions."""
-        logits_MV = self.learner.backbone.logits(hidden_MD).float() / self.settings.temperature
-        normaliser_M = logits_MV.logsumexp(dim=-1)
-        logprob_M = logits_MV.gather(1, targets_M[:, None])[:, 0] - normaliser_M
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.entropy > 0):
-            all_MV = logits_MV - normaliser_M[:, None]
-            entropy = -(all_MV.exp() * all_MV).sum()
-        return logprob_M, entropy
+        logits_MV = self.learner.backbone.logits(hidden_MD).float()
+        if self.settings.temperature != 1:
+            logits_MV = logits_MV / self.settings.temperature
+        all_MV = logits_MV.log_softmax(dim=-1)
+        logprob_M = all_MV.gather(1, targets_M[:, None])[:, 0]
+        if self.settings.entropy > 0 and torch.is_grad_enabled():
+            return logprob_M, -(all_MV.exp() * all_MV).sum()
+        with torch.no_grad():  # it is logged alone: row by row, what is needed in between stays small
+            parts = [(part_MV.exp() * part_MV).sum() for part_MV in torch.split(all_MV, ROWS_AT_ONCE)]
+        return logprob_M, -torch.stack(parts).sum()
 
     def _divergence(self, batch: Batch, features: FeatureSequence, logprob_M: Tensor) -> Tensor:
         """Return the estimated divergence from the policy at the start, summed over the sampled tokens."""

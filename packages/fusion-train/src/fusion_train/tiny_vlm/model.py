@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fusion_core.attention import attention
 from fusion_core.backbone import BackboneIdentity
 from fusion_core.images import ImagePreprocessing
 from fusion_core.llava import PROCESSOR_FILES, LlavaBackbone
-from fusion_core.pretrained import TINY_VLM, attention
+from fusion_core.pretrained import TINY_VLM
 from torch import Tensor
 
 GRID = 5  # cells a side; two objects of a scene never have their centres in one cell, being at least 0.21 apart
