@@ -6,10 +6,13 @@ import csv
 import io
 import json
 import statistics
+from html import unescape
 from pathlib import Path
 
 import pytest
 from fusion_eval.schemas import Scores
+from fusion_report.page.build import write_page
+from fusion_report.page.tables import EMPTY, report_table, to_html
 from fusion_report.rendering import RENDERERS, plain, render_csv, render_latex, render_markdown
 from fusion_report.table import Table
 from fusion_report.tables.catalogue import TABLES
@@ -131,6 +134,25 @@ def test_answers_whose_questions_are_not_kept_have_no_interval_and_say_why(own_r
     assert "do not keep the questions" in cell.reason
 
 
+@pytest.mark.parametrize("name", list(TABLES))
+def test_the_page_shows_every_number_and_reason_of_a_table(tables, name):
+    table = tables[name]
+    text = unescape(to_html(report_table(table)))
+    for row in table.rows:
+        for cell in row.cells[1:]:
+            assert (cell.number() if cell.value is not None else cell.text or EMPTY) in text
+            assert not cell.reason or cell.reason in text
+
+
+def test_the_page_has_the_tables_on_watching_where_a_run_watches(whole_results, tmp_path):
+    def answers(folder: Path) -> bool:
+        write_page(folder, tmp_path / "index.html")
+        return 'id="answers"' in (tmp_path / "index.html").read_text()
+
+    assert answers(whole_results)
+    assert not answers(whole_results / "runs" / "additive-s0")
+
+
 def test_the_earlier_skills_are_measured_again_after_video(tables, study):
     table = tables["earlier-skills"]
     skills = [row.cells[0].text for row in table.rows]
@@ -139,6 +161,7 @@ def test_the_earlier_skills_are_measured_again_after_video(tables, study):
     row = row_of(table, "captions by audio, CIDEr-D")
     assert row["difference"].low < row["difference"].value < row["difference"].high
     files = [run.scores("kept-audio") for run in next(g for g in study.groups if g.stage == "video").runs]
+    assert row["difference"].value == pytest.approx(row["after"].value - row["before"].value)
     assert row["after"].value == pytest.approx(sum(one.metrics["cider_d"] for one in files) / 2)
     assert row_of(table, "retention, none")["verdict"].text == "identical"
 

@@ -145,16 +145,26 @@ class Results:
 
     Attributes:
         root: the folder.
-        card: the study card.
+        card: the study card, or what takes its place.
+        loose: folders by run, where the runs belong to no study.
     """
 
     root: Path
     card: StudyCard
+    loose: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def is_study(self) -> bool:
+        """Whether a study was run; if not, runs merely lie together."""
+        return not self.loose
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """The runs as the card lists them."""
-        return tuple(Run(entry, self.root / "runs" / entry.name, self.root) for entry in self.card.runs)
+        return tuple(
+            Run(entry, self.loose.get(entry.name, self.root / "runs" / entry.name), self.root)
+            for entry in self.card.runs
+        )
 
     def references(self, digest: str) -> References:
         """Return the references that scores name by their hash.

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from fusion_encoders.video_writing import write_video
+from fusion_eval.schemas import read_manifest, write_manifest
 from fusion_report.page import Limits, write_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -300,6 +303,28 @@ def test_a_clip_without_room_plays_from_its_file_while_that_is_there(visit, make
     with visit("#clip=test-00000", out) as tab:
         eventually(tab, "document.querySelector('#clip audio').duration > 1.8")
         assert tab.locator("#clip").get_by_text("Not embedded: the limit of 0 MB").is_visible()
+
+
+def test_a_clip_of_video_plays_and_is_heard(visit, make_study, tmp_path):
+    pytest.importorskip("av")
+    files = make_study()
+    rows = read_manifest(files.dataset / "manifest.parquet")
+    place = "audio/test/clip.mp4"
+    frames = np.random.default_rng(0).integers(0, 255, size=(16, 64, 64, 3), dtype=np.uint8)
+    tone = np.sin(np.arange(2 * 16_000) * 0.1).astype(np.float32)
+    write_video(files.dataset / place, frames, np.arange(16) / 8, tone, 16_000)
+    rows[0] = rows[0].model_copy(update={"path": place})
+    write_manifest(files.dataset / "manifest.parquet", rows)
+    out = tmp_path / "index.html"
+    write_page(files.results, out, [files.dataset])
+    with visit("#clip=test-00000", out) as tab:
+        film = "document.querySelector('#clip video')"
+        eventually(tab, f"{film}.videoWidth === 64 && {film}.duration > 1.8")
+        tab.locator("#main").focus()
+        tab.keyboard.press("Space")
+        eventually(tab, f"{film}.currentTime > 0.1 && {film}.webkitAudioDecodedByteCount > 0")
+        tab.keyboard.press("Space")
+        assert tab.evaluate(f"{film}.paused")
 
 
 def test_a_browser_that_cannot_unpack_says_so_and_shows_the_tables(browser, page):

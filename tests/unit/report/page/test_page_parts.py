@@ -28,7 +28,7 @@ from fusion_report.page.chart_data import MOST_POINTS, curve_rows, stability_row
 from fusion_report.page.clips import TextBudget, describe_outputs, gather_sets
 from fusion_report.page.datasets import open_dataset
 from fusion_report.page.media import MediaCollector
-from fusion_report.page.results import read_results
+from fusion_report.page.outputs import read_outputs
 from fusion_report.page.sound import BANDS, FRAMES, LEVELS, SAMPLE_RATE, encode_mp3, picture, read_sound
 from fusion_report.page.summary import group_runs, metrics_of
 from fusion_report.page.tables import controls_table, results_table, retention_table, runs_table, to_html
@@ -36,7 +36,7 @@ from fusion_report.page.weight import Limits, evenly_spaced, spread_out
 
 
 def groups_by_label(folder: Path):
-    return {group.label: group for group in group_runs(read_results(folder))}
+    return {group.label: group for group in group_runs(read_outputs(folder))}
 
 
 def test_seeds_are_put_together_and_what_is_lacking_says_why(study):
@@ -73,7 +73,7 @@ def test_an_interval_is_given_only_where_the_corpus_value_is_a_mean_of_clips(mak
 
 
 def test_tables_hold_every_group_and_number_the_reasons(study):
-    results = read_results(study.results)
+    results = read_outputs(study.results)
     groups = group_runs(results)
     text = to_html(results_table(groups, metrics_of(groups), "scenes"))
     for expected in (
@@ -97,7 +97,7 @@ def test_text_of_a_run_is_no_markup_in_a_table(make_study):
     files = make_study()
     card = files.results / "study_card.json"
     card.write_text(card.read_text().replace("It has not been run.", "<script>alert(1)</script>"))
-    groups = group_runs(read_results(files.results))
+    groups = group_runs(read_outputs(files.results))
     text = to_html(results_table(groups, ["cider_d"], "<b>scenes</b>"))
     found = []
     parser = HTMLParser()
@@ -110,9 +110,9 @@ def test_text_of_a_run_is_no_markup_in_a_table(make_study):
 
 
 def test_a_run_directory_and_a_folder_of_them_are_results_too(study):
-    (one,) = read_results(study.run("additive-s0")).runs
+    (one,) = read_outputs(study.run("additive-s0")).runs
     assert (one.plan.name, one.plan.system, one.plan.seed, one.plan.stage) == ("additive-s0", "additive", 0, "xe")
-    several = read_results(study.results / "runs").runs
+    several = read_outputs(study.results / "runs").runs
     assert len(several) == 7
     assert {run.plan.variant for run in several if run.plan.system == "cross-attention"} == {""}
     alike = [run.plan.variant for run in several if run.plan.system == "additive" and run.plan.seed == 0]
@@ -121,14 +121,14 @@ def test_a_run_directory_and_a_folder_of_them_are_results_too(study):
 
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(DataError, match="neither a study card nor a run here"):
-        read_results(tmp_path)
+        read_outputs(tmp_path)
 
 
 def test_a_run_without_files_keeps_its_reason(make_study):
     files = make_study()
     for path in sorted(files.run("additive-s0").rglob("*.json")):
         path.unlink()
-    run = read_results(files.results).runs[0]
+    run = read_outputs(files.results).runs[0]
     assert "run_card.json is absent" in run.reason
     assert "has no predictions and no scores" in run.reason
 
@@ -195,7 +195,7 @@ def test_what_is_kept_lies_evenly_over_all():
 
 
 def media_of(study, room: int, links: bool = True, page: Path = Path("index.html")):
-    sets = gather_sets(read_results(study.results), [open_dataset(study.dataset)], Limits())
+    sets = gather_sets(read_outputs(study.results), [open_dataset(study.dataset)], Limits())
     return MediaCollector(room, page, links).collect(sets, iter)
 
 
@@ -218,7 +218,7 @@ def test_media_stay_within_their_room_and_the_rest_is_linked_or_left_out(study):
 
 
 def test_texts_stay_within_their_room_and_candidates_go_first(study):
-    (one,) = gather_sets(read_results(study.results), [open_dataset(study.dataset)], Limits())
+    (one,) = gather_sets(read_outputs(study.results), [open_dataset(study.dataset)], Limits())
     unbounded = TextBudget(10_000_000)
     outputs = describe_outputs(one, unbounded)
     assert unbounded.left_out == []
@@ -232,7 +232,7 @@ def test_texts_stay_within_their_room_and_candidates_go_first(study):
 
 
 def test_the_clips_are_bounded_and_evenly_taken(study):
-    (one,) = gather_sets(read_results(study.results), [open_dataset(study.dataset)], Limits(clips=4))
+    (one,) = gather_sets(read_outputs(study.results), [open_dataset(study.dataset)], Limits(clips=4))
     assert one.ids == ["test-00000", "test-00002", "test-00004", "test-00006"]
     assert one.left_out == 4
 
@@ -241,14 +241,14 @@ def test_references_of_another_split_are_not_shown_beside_the_captions(make_stud
     files = make_study()
     path = files.dataset / "references" / "test.json"
     path.write_text(path.read_text().replace("a dog barks", "a cat meows"))
-    (one,) = gather_sets(read_results(files.results), [open_dataset(files.dataset)], Limits())
+    (one,) = gather_sets(read_outputs(files.results), [open_dataset(files.dataset)], Limits())
     assert one.known.references == {}
     assert "has other references for test than those that were scored" in one.known.reason
     assert len(one.ids) == 8
 
 
 def test_without_a_dataset_the_clips_are_those_of_the_predictions(study):
-    (one,) = gather_sets(read_results(study.results), [], Limits())
+    (one,) = gather_sets(read_outputs(study.results), [], Limits())
     assert len(one.ids) == 8
     assert one.known.reason == "No dataset scenes was given to the page (--audio DATASET_ROOT)."
 
@@ -338,18 +338,18 @@ def test_retention_is_a_row_a_condition_and_says_why_it_was_not_measured(make_st
     reason = "The probe is absent."
     card["runs"][1]["measures"] = {"retention": {"status": "missing", "reason": reason, "identity": "0" * 64}}
     (files.results / "study_card.json").write_text(json.dumps(card))
-    text = to_html(retention_table(read_results(files.results)))
+    text = to_html(retention_table(read_outputs(files.results)))
     cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall("<t[dh].*?</t[dh]>", text.split("<tbody>")[1])]
     assert cells[:8] == ["additive-s0", "distractor", "4", "75.0", "50.0", "-25.0", "-50.0", "undecided"]
     assert cells[8] == "additive-s1"
     assert reason in text
-    assert retention_table(read_results(files.run("additive-s1"))) == []
+    assert retention_table(read_outputs(files.run("additive-s1"))) == []
 
 
 def test_self_critical_training_in_a_run_directory_is_a_run_of_its_own(make_study):
     files = make_study()
     shutil.copytree(files.run("additive-s0+scst"), files.run("additive-s0") / "scst")
-    own, further = read_results(files.run("additive-s0")).runs
+    own, further = read_outputs(files.run("additive-s0")).runs
     assert (own.plan.stage, further.plan.stage) == ("xe", "scst")
     assert further.plan.name == "additive-s0+scst"
 
@@ -359,7 +359,7 @@ def test_curves_are_thinned_and_logs_that_cannot_be_read_are_named(make_study):
     events = [{"event": "step", "step": step, "loss": float(step)} for step in range(1, 1001)]
     (files.run("additive-s0") / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     (files.run("additive-s1") / "log.jsonl").write_text("")
-    rows, problems = curve_rows(read_results(files.results))
+    rows, problems = curve_rows(read_outputs(files.results))
     loss = [row for row in rows if row["run"] == "additive-s0" and row["curve"] == "loss"]
     assert len(loss) <= MOST_POINTS
     assert loss[-1]["step"] == 1000
@@ -371,7 +371,7 @@ def test_a_stability_row_that_is_no_number_is_left_out(make_study):
     files = make_study()
     path = files.run("additive-s0") / "stability.jsonl"
     path.write_text(path.read_text() + '{"step": 60, "score": NaN, "before": {"contains": 0.5}}\n{"step": 80, "sc')
-    rows = [row for row in stability_rows(read_results(files.results)) if row["run"] == "additive-s0"]
+    rows = [row for row in stability_rows(read_outputs(files.results)) if row["run"] == "additive-s0"]
     assert [(row["step"], row["condition"], row["accuracy"]) for row in rows] == [
         (20, "before", 0.8),
         (20, "distractor", 0.75),
@@ -387,7 +387,7 @@ def test_a_run_of_several_modalities_is_judged_by_all_of_them_together(make_stud
         shutil.copy(place / "audio.json", place / "audio+video.json")
         shutil.copy(place / "shuffled.json", place / "audio.json")
         (place / "shuffled.json").rename(place / "shuffled-video.json")
-    results = read_results(files.results)
+    results = read_outputs(files.results)
     groups = groups_by_label(files.results)
     group = groups["cross-attention"]
     assert group.whole == "audio+video"
@@ -410,16 +410,16 @@ def test_a_sanity_run_has_no_captions_and_no_complaint(make_study):
     (files.results / "study_card.json").write_text(json.dumps(card))
     files.run("sanity-additive-s0").mkdir()
     (files.run("sanity-additive-s0") / "log.jsonl").write_text("")
-    run = read_results(files.results).runs[-1]
+    run = read_outputs(files.results).runs[-1]
     assert (run.plan.name, run.problems, run.reason) == ("sanity-additive-s0", (), "")
-    assert curve_rows(read_results(files.results))[1] == []
+    assert curve_rows(read_outputs(files.results))[1] == []
 
 
 def test_a_study_that_keeps_its_references_shows_them_without_its_dataset(make_study):
     files = make_study()
     files.references.write(files.results / "references" / f"{files.references.sha256()}.json")
     files.events.write(files.results / "events" / f"{files.events.sha256()}.json")
-    (one,) = gather_sets(read_results(files.results), [], Limits())
+    (one,) = gather_sets(read_outputs(files.results), [], Limits())
     assert one.known.references["test-00000"] == files.references.items[0].references
     assert one.known.events["test-00000"] == files.events.items[0]
     assert one.known.data is None

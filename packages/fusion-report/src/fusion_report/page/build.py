@@ -16,14 +16,16 @@ from typing import Any
 
 from fusion_eval.files import write_atomic
 
+from fusion_report.groups import group_runs as report_groups
+from fusion_report.measuring import Measuring
 from fusion_report.page.chart_data import curve_rows, gate_rows, score_rows, stability_rows
 from fusion_report.page.charts import javascript_libraries, page_charts
 from fusion_report.page.clips import ClipSet, TextBudget, describe_clip, describe_outputs, gather_sets, kinds_of_clips
 from fusion_report.page.datasets import PreparedData, open_dataset
 from fusion_report.page.labels import metric_label
 from fusion_report.page.media import Media, MediaCollector, Track, block_elements
+from fusion_report.page.outputs import STAGES_WITHOUT_CAPTIONS, PageResults, read_outputs
 from fusion_report.page.overview import overview
-from fusion_report.page.results import STAGES_WITHOUT_CAPTIONS, Results, read_results
 from fusion_report.page.sound import BANDS, FRAMES, LEVELS
 from fusion_report.page.summary import Group, group_runs, metrics_of
 from fusion_report.page.tables import (
@@ -33,8 +35,10 @@ from fusion_report.page.tables import (
     retention_table,
     runs_table,
     to_html,
+    watching_tables,
 )
 from fusion_report.page.weight import Limits
+from fusion_report.study import Study
 
 # In the order in which they need one another.
 SCRIPTS = (
@@ -96,7 +100,7 @@ def write_page(
         OSError: the page cannot be written; the old one stays.
     """
     limits = limits or Limits()
-    results = read_results(folder)
+    results = read_outputs(folder)
     datasets: list[PreparedData] = [open_dataset(root) for root in dataset_roots]
     sets = gather_sets(results, datasets, limits)
     media = MediaCollector(limits.media_bytes, out, links).collect(sets, track)
@@ -111,7 +115,7 @@ def write_page(
 
 
 def _data(
-    results: Results, groups: Sequence[Group], sets: Sequence[ClipSet], media: Media, budget: TextBudget
+    results: PageResults, groups: Sequence[Group], sets: Sequence[ClipSet], media: Media, budget: TextBudget
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what the scripts read, and what could not be read for it."""
     curves, problems = curve_rows(results)
@@ -165,7 +169,7 @@ def _left_out(
 
 
 def _assemble(
-    results: Results, groups: Sequence[Group], data: dict[str, Any], media: Media, left_out: Sequence[str]
+    results: PageResults, groups: Sequence[Group], data: dict[str, Any], media: Media, left_out: Sequence[str]
 ) -> str:
     style = _asset("style.css")
     script = "'use strict';\n(() => {\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
@@ -189,7 +193,7 @@ def _assemble(
     )
 
 
-def _tables(results: Results, groups: Sequence[Group]) -> list[Any]:
+def _tables(results: PageResults, groups: Sequence[Group]) -> list[Any]:
     elements: list[Any] = []
     captioned = [group for group in groups if group.stage not in STAGES_WITHOUT_CAPTIONS]
     for dataset in dict.fromkeys(group.dataset for group in captioned):
@@ -200,7 +204,8 @@ def _tables(results: Results, groups: Sequence[Group]) -> list[Any]:
         elements += results_table(main or varied, metrics, f"{dataset}, test clips heard as they are")
         elements += results_table(varied, metrics, f"{dataset}, variants") if main and varied else []
         elements += controls_table(main or varied, metrics, dataset)
-    return elements + retention_table(results)
+    study = Study(results.results, report_groups(results.results), Measuring())
+    return elements + watching_tables(study) + retention_table(results)
 
 
 def pack(data: Any) -> str:

@@ -11,7 +11,7 @@ from fusion_eval.errors import DataError
 
 from fusion_report.curves import Points, read_curves
 from fusion_report.page.labels import metric_label, run_label
-from fusion_report.page.results import ORACLE, RERANKED, STAGES_WITHOUT_CAPTIONS, PageRun, Results, condition_label
+from fusion_report.page.outputs import ORACLE, RERANKED, STAGES_WITHOUT_CAPTIONS, PageResults, PageRun, condition_label
 from fusion_report.page.summary import Group
 
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DIGITS)
 
 
-def gate_rows(results: Results) -> list[Row]:
+def gate_rows(results: PageResults) -> list[Row]:
     """Return the size of every gate after training, by site: a row for each run and site."""
     return [
         {**_run(run), "site": site, "gate": round(abs(gate), DIGITS)}
@@ -69,7 +69,7 @@ def _run(run: PageRun) -> Row:
     return {"run": run.plan.name, "label": run_label(run.plan), "system": run.plan.system, "seed": run.plan.seed}
 
 
-def curve_rows(results: Results) -> tuple[list[Row], list[str]]:
+def curve_rows(results: PageResults) -> tuple[list[Row], list[str]]:
     """Return the points of every run's log, thinned out, and a sentence for each log that cannot be read."""
     rows, problems = [], []
     for run in results.runs:
@@ -98,7 +98,7 @@ def _thinned(points: Points) -> list[tuple[int, float]]:
     return [(part[-1], round(sum(points[step] for step in part) / len(part), DIGITS)) for part in parts]
 
 
-def stability_rows(results: Results) -> list[Row]:
+def stability_rows(results: PageResults) -> list[Row]:
     """Return what runs still answered while they learned to hear: a row for each measurement and condition."""
     rows = []
     for run in results.runs:

@@ -14,7 +14,7 @@ from typing import Any
 import altair
 import vl_convert
 
-from fusion_report.page.results import CONDITION_LABELS
+from fusion_report.page.outputs import CONDITION_LABELS
 
 Spec = dict[str, Any]
 BUNDLE_SNIPPET = "window.vegaEmbed = vegaEmbed;"

@@ -15,7 +15,7 @@ from fusion_eval.schemas import PredictionItem, SceneItem
 
 from fusion_report.page.datasets import PreparedData, SplitData, find_split, with_kept
 from fusion_report.page.labels import in_order, run_label
-from fusion_report.page.results import ORACLE, RERANKED, Output, PageRun, Results
+from fusion_report.page.outputs import ORACLE, RERANKED, Output, PageResults, PageRun
 from fusion_report.page.weight import Limits, evenly_spaced
 
 Data = dict[str, Any]
@@ -44,7 +44,7 @@ class ClipSet:
     said: list[tuple[PageRun, Output]] = field(default_factory=list)
 
 
-def gather_sets(results: Results, datasets: Sequence[PreparedData], limits: Limits) -> list[ClipSet]:
+def gather_sets(results: PageResults, datasets: Sequence[PreparedData], limits: Limits) -> list[ClipSet]:
     """Return the sets of clips that were captioned, test splits first; together no more clips than the limit."""
     said: dict[tuple[str, str, str | None], list[tuple[PageRun, Output]]] = {}
     for run in results.runs:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
 from fusion_report.page.labels import metric_label
-from fusion_report.page.results import RERANKED, Results, condition_label
+from fusion_report.page.outputs import RERANKED, PageResults, condition_label
 from fusion_report.page.summary import Cell, Group, metrics_of
 from fusion_report.page.tables import element
 
@@ -18,7 +18,7 @@ _TIERS = {
 }
 
 
-def overview(results: Results, groups: Sequence[Group]) -> list[Element]:
+def overview(results: PageResults, groups: Sequence[Group]) -> list[Element]:
     """Return the sentence on the study and the tiles with its main numbers."""
     lede = element("p", _sentence(results), class_="lede")
     tiles = element("dl", class_="tiles")
@@ -33,7 +33,7 @@ def overview(results: Results, groups: Sequence[Group]) -> list[Element]:
     return [lede, *([tiles] if len(tiles) else []), actions]
 
 
-def _sentence(results: Results) -> str:
+def _sentence(results: PageResults) -> str:
     states = Counter(run.plan.status for run in results.runs)
     parts = [f"{states[state]} {state}" for state in ("done", "failed", "missing") if states[state]]
     systems = len({run.plan.system for run in results.runs})

@@ -16,7 +16,7 @@ from fusion_eval.schemas import Scores
 
 from fusion_report.controls import bootstrap_interval
 from fusion_report.page.labels import METRICS, metric_label, run_label
-from fusion_report.page.results import AUDIO, ORACLE, PageRun, Results
+from fusion_report.page.outputs import AUDIO, ORACLE, PageResults, PageRun
 
 MEAN_TOLERANCE = 1e-6
 
@@ -148,7 +148,7 @@ def _interval(scored: Sequence[Scores], metric: str, value: float) -> tuple[floa
     return bootstrap_interval(means)
 
 
-def group_runs(results: Results) -> list[Group]:
+def group_runs(results: PageResults) -> list[Group]:
     """Return the runs in groups of seeds, those of a system together, in the order in which systems and groups begin."""
     systems = list(dict.fromkeys(run.plan.system for run in results.runs))
     groups: dict[tuple[str, str, str], list[PageRun]] = {}

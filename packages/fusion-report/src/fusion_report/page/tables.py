@@ -12,8 +12,14 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from fusion_eval.schemas.study import StudyCard
 
 from fusion_report.page.labels import metric_label
-from fusion_report.page.results import ORACLE, RERANKED, PageRun, Results, condition_label
+from fusion_report.page.outputs import ORACLE, RERANKED, PageResults, PageRun, condition_label
 from fusion_report.page.summary import Cell, Group
+from fusion_report.rendering import p_of, plain, spread_of
+from fusion_report.study import Study
+from fusion_report.table import Cell as ReportCell
+from fusion_report.table import Column, Table
+from fusion_report.tables.answers import answer_table
+from fusion_report.tables.earlier_skills import earlier_skills_table
 
 EMPTY = "–"
 _CONTROLS_METRICS = ("spider", "cider_d", "event_f1")
@@ -181,7 +187,7 @@ def controls_table(groups: Sequence[Group], metrics: Sequence[str], dataset: str
     return [card, *([found] if found is not None else [])]
 
 
-def retention_table(results: Results) -> list[Element]:
+def retention_table(results: PageResults) -> list[Element]:
     """Return what every run still answers, condition by condition; nothing where no run was asked."""
     asked = [run for run in results.runs if run.retention is not None or "retention" in run.plan.measures]
     if not asked:
@@ -219,7 +225,52 @@ def _run_head(row: Element, run: PageRun) -> None:
     SubElement(head, "span").text = run.plan.name
 
 
-def runs_table(results: Results) -> list[Element]:
+def watching_tables(study: Study) -> list[Element]:
+    """Return the tables on runs that were trained to watch, as the report has them; nothing where there is none."""
+    if not any(group.stage == "video" for group in study.groups):
+        return []
+    return [one for build in (answer_table, earlier_skills_table) for one in report_table(build(study))]
+
+
+def report_table(table: Table) -> list[Element]:
+    """Return a table of the report with its caption; a section's name stands before the first cell of its rows."""
+    notes = Notes(table.key)
+    caption = f"{table.title}. {' '.join(table.caption)}"
+    card, body = _table(table.key, caption, [column.title for column in table.columns], len(table.columns))
+    for column, title in zip(table.columns, card.iter("th"), strict=True):
+        if column.numeric:
+            title.set("class", "number")
+    section = ""
+    for row in table.rows:
+        section = row.section or section
+        made = SubElement(body, "tr")
+        head, *cells = row.cells
+        SubElement(made, "th", scope="row").text = ": ".join(part for part in (section, plain(head)) if part)
+        for column, cell in zip(table.columns[1:], cells, strict=True):
+            _report_cell(made, column, cell, notes)
+    found = notes.element()
+    return [card, *([found] if found is not None else [])]
+
+
+def _report_cell(row: Element, column: Column, cell: ReportCell, notes: Notes) -> None:
+    made = SubElement(row, "td", {"class": "number"} if column.numeric else {})
+    if cell.is_empty:
+        made.set("class", "number empty" if column.numeric else "empty")
+        made.text = EMPTY
+    elif cell.value is None:
+        made.text = plain(cell)
+    else:
+        made.set("data-value", repr(cell.value))
+        SubElement(made, "b").text = cell.number()
+        deviation = f"± {cell.stdev:.{cell.digits}f}" if cell.stdev is not None else ""
+        spread = " ".join(part for part in (spread_of(cell), deviation, p_of(cell)) if part)
+        if spread:
+            SubElement(made, "span", {"class": "spread"}).text = spread
+    if cell.reason:
+        notes.mark(made, cell.reason)
+
+
+def runs_table(results: PageResults) -> list[Element]:
     """Return the list of all runs with what became of them."""
     columns = ["run", "system", "stage", "seed", "state", "steps", "adapter"]
     card, body = _table("runs", "Every run, and what became of it.", columns, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fusion_eval.schemas.retention import CONDITIONS
 
@@ -56,9 +57,8 @@ def earlier_skills_table(study: Study) -> Table:
 def _captions(study: Study, group: Group) -> Iterator[Row]:
     """Yield a row a metric of the captions that were made again."""
     names = {path.stem for run in group.runs for path in (run.folder / "scores").glob(f"{EARLIER}*.json")}
-    first = _first(study, group)
     for name in sorted(names):
-        modality = name.removeprefix(EARLIER)
+        modality, first = name.removeprefix(EARLIER), _first(study, group, name)
         files = [scores for _, scores in scores_of(group, name)]
         metrics = [metric for metric in METRICS if any(metric in one.metrics for one in files)]
         after = value_cells(study.measuring, group, metrics, name)
@@ -76,10 +76,14 @@ def _captions(study: Study, group: Group) -> Iterator[Row]:
             )
 
 
-def _first(study: Study, group: Group) -> Group | None:
-    """Return the group of the runs that a group's runs started from."""
-    parents = {run.entry.parent for run in group.runs}
-    return next((one for one in study.groups if any(run.entry.name in parents for run in one.runs)), None)
+def _first(study: Study, group: Group, name: str) -> Group | None:
+    """Return the runs that a group's runs started from, of those seeds that have the captions of both."""
+    parents = {run.entry.parent for run, _ in scores_of(group, name)}
+    for one in study.groups:
+        found = tuple(run for run in one.runs if run.entry.name in parents)
+        if found:
+            return replace(one, runs=found)
+    return None
 
 
 def _retention(group: Group) -> Iterator[Row]:
