@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import json
 from importlib import resources
@@ -252,12 +254,18 @@ def _read_profile(profile: str) -> dict[str, Any]:
     else:
         raise ConfigError(f"There is no profile {profile!r}: choose {', '.join(profile_names())}, or give a YAML file.")
     try:
-        values = yaml.safe_load(text)
+        values = copy.deepcopy(_parse(text))  # the caller changes it
     except yaml.YAMLError as error:
         raise ConfigError(f"{profile}: not valid YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{profile}: a profile is a mapping of settings.")
     return values
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str) -> Any:
+    """Parse a profile once: a study resolves it hundreds of times."""
+    return yaml.safe_load(text)
 
 
 def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
