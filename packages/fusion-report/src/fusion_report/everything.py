@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fusion_eval.errors import DataError
@@ -22,7 +23,7 @@ from fusion_report.checklist import Checklist, checklist, render_checklist
 from fusion_report.experiments import TITLE as EXPERIMENTS
 from fusion_report.experiments import experiment_sections
 from fusion_report.figures.catalogue import FIGURES
-from fusion_report.figures.style import FORMATS, Figure, digest, render
+from fusion_report.figures.style import FORMATS, Figure, digest, render, specification
 from fusion_report.index import render_index, render_paper
 from fusion_report.methods_draft import TITLE as METHODS
 from fusion_report.methods_draft import Protocol, method_sections
@@ -143,9 +144,10 @@ def write_figure(folder: ReportFolder, figure: Figure) -> None:
     if figure.chart is None:
         folder.written.not_drawn[figure.key] = figure.reason or ""
         return
-    source = digest(figure.chart)
+    specified = specification(figure.chart)
+    source = digest(specified)
     for ending in FORMATS:
-        folder.make(f"figures/{figure.key}.{ending}", source, lambda ending=ending: render(figure.chart, ending))  # type: ignore[misc]
+        folder.make(f"figures/{figure.key}.{ending}", source, partial(render, specified, ending))
 
 
 def _histogram(study: Study, folder: ReportFolder) -> Figure:

@@ -137,26 +137,25 @@ def specification(chart: Any) -> str:
     return json.dumps(content, sort_keys=True, ensure_ascii=False)
 
 
-def digest(chart: Any) -> str:
-    """Return the SHA-256 of what decides a chart's pictures: its content and the converter."""
-    return hashlib.sha256(f"{version('vl-convert-python')}\n{specification(chart)}".encode()).hexdigest()
+def digest(specified: str) -> str:
+    """Return the SHA-256 of what decides a chart's pictures: its specification and the converter."""
+    return hashlib.sha256(f"{version('vl-convert-python')}\n{specified}".encode()).hexdigest()
 
 
-def render(chart: Any, format_name: str) -> bytes:
-    """Return the chart as SVG, PNG or PDF, the same bytes whenever it is drawn."""
-    text = specification(chart)
+def render(specified: str, format_name: str) -> bytes:
+    """Return a chart, by its specification, as SVG, PNG or PDF, the same bytes whenever it is drawn."""
     if format_name == "svg":
-        return vl_convert.vegalite_to_svg(text).encode()
+        return vl_convert.vegalite_to_svg(specified).encode()
     if format_name == "png":
-        return bytes(vl_convert.vegalite_to_png(text, scale=_SCALE))
-    return _NO_DATE.sub(rb"", bytes(vl_convert.vegalite_to_pdf(text)))
+        return bytes(vl_convert.vegalite_to_png(specified, scale=_SCALE))
+    return _NO_DATE.sub(rb"", bytes(vl_convert.vegalite_to_pdf(specified)))
 
 
 def write(chart: Any, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write the chart in several formats beside each other."""
-    paths = []
+    paths, specified = [], specification(chart)
     for name in formats:
         path = stem.with_name(f"{stem.name}.{name}")
-        write_atomic(path, render(chart, name))
+        write_atomic(path, render(specified, name))
         paths.append(path)
     return paths
