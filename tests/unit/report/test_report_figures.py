@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fusion_report.figures.catalogue import FIGURES
 from fusion_report.figures.pareto import pareto_points
-from fusion_report.figures.style import COLUMN, PAGE, render
+from fusion_report.figures.style import COLUMN, PAGE, render, specification
 from fusion_report.legibility import problems, text_boxes
 from fusion_report.palette import CATEGORIES, MATRICES, SYSTEM_COLOURS, confusable, least_difference
 from fusion_report.target_hours import evaluations, target_times
