@@ -65,8 +65,8 @@ def test_the_figure_names_systems_metrics_intervals_and_oracles(comparison, tmp_
     svg = (tmp_path / "figure.svg").read_text()
     assert "additive less concatenation" in svg
     assert "+0.050 [-0.010, +0.100], p = 0.034" in svg
-    assert "cider_d_max (oracle)" in svg
-    assert "rouge_l" in svg
+    assert "CIDEr-D-max (oracle)" in svg
+    assert "ROUGE-L" in svg
     assert "vocabulary" not in svg
     for colour in ("#0072B2", "#9ecae1", "#D55E00"):
         assert colour.lower() in svg.lower()

@@ -15,6 +15,8 @@ import polars
 from fusion_eval.errors import ConfigError, DataError
 from fusion_eval.schemas.comparison import Comparison, Histogram, Interval, MetricComparison
 
+from fusion_report.metric_names import label_of
+
 FORMATS = (".svg", ".png", ".pdf", ".html")
 INSIDE, OUTSIDE, FOUND, ZERO = "#0072B2", "#9ecae1", "#000000", "#D55E00"  # Okabe and Ito, and a light blue
 WIDTH, HEIGHT = 190, 110
@@ -135,7 +137,8 @@ def _say(one: MetricComparison, interval: Interval) -> str:
 
 
 def _label(comparison: Comparison, name: str) -> str:
-    return f"{name} (oracle)" if name in comparison.oracle else name
+    label = label_of(name)
+    return f"{label} (oracle)" if name in comparison.oracle else label
 
 
 def _names(comparison: Comparison) -> tuple[str, str]:

@@ -20,6 +20,9 @@ METRICS = {
 }
 """The metrics of captions and answers, in the order of the columns."""
 
+FURTHER = {"bleu_1": "BLEU-1", "order_accuracy": "order", "count_accuracy": "count"}
+"""Metrics that are no columns of the study's tables."""
+
 WANTED = ("spider", "cider_d", "meteor", "bleu_4", "spice")  # by the plan of the study, on AudioCaps
 SCORE, FALLBACK = "spider", "cider_d"
 CONDITIONS = {
@@ -32,8 +35,12 @@ CONDITIONS = {
 
 
 def label_of(metric: str) -> str:
-    """Return what the metric is called."""
-    return METRICS.get(metric, metric.replace("_", " "))
+    """Return what the metric is called; of what chose by the references, that it is a maximum."""
+    known = METRICS | FURTHER
+    chosen = metric.removesuffix("_max")
+    if chosen != metric and chosen in known:
+        return f"{known[chosen]}-max"
+    return known.get(metric, metric.replace("_", " "))
 
 
 def score_metric(files: Iterable[Scores]) -> str:

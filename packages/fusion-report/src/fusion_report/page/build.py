@@ -18,11 +18,11 @@ from fusion_eval.files import write_atomic
 
 from fusion_report.groups import group_runs as report_groups
 from fusion_report.measuring import Measuring
+from fusion_report.metric_names import label_of
 from fusion_report.page.chart_data import curve_rows, gate_rows, score_rows, stability_rows
 from fusion_report.page.charts import javascript_libraries, page_charts
 from fusion_report.page.clips import ClipSet, TextBudget, describe_clip, describe_outputs, gather_sets, kinds_of_clips
 from fusion_report.page.datasets import PreparedData, open_dataset
-from fusion_report.page.labels import metric_label
 from fusion_report.page.media import Media, MediaCollector, Track, block_elements
 from fusion_report.page.outputs import STAGES_WITHOUT_CAPTIONS, PageResults, read_outputs
 from fusion_report.page.overview import overview
@@ -131,7 +131,7 @@ def _data(
     data = {
         "systems": systems,
         "sets": described,
-        "metrics": {name: metric_label(name) for name in sorted(metrics)},
+        "metrics": {name: label_of(name) for name in sorted(metrics)},
         "picture": {"bands": BANDS, "frames": FRAMES, "levels": LEVELS},
         "charts": [asdict(chart) for chart in page_charts(systems, rows["scores"])],
         "rows": rows,

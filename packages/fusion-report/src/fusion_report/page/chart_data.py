@@ -10,7 +10,8 @@ from typing import Any
 from fusion_eval.errors import DataError
 
 from fusion_report.curves import Points, read_curves
-from fusion_report.page.labels import metric_label, run_label
+from fusion_report.metric_names import label_of
+from fusion_report.page.labels import run_label
 from fusion_report.page.outputs import ORACLE, RERANKED, STAGES_WITHOUT_CAPTIONS, PageResults, PageRun, condition_label
 from fusion_report.page.summary import Group
 
@@ -40,7 +41,7 @@ def score_rows(groups: Sequence[Group], metrics: Sequence[str], split: str) -> l
                         "condition": condition_label(condition),
                         "heard": condition in (group.whole, RERANKED),
                         "parameters": group.parameters,
-                        "metric": metric_label(metric),
+                        "metric": label_of(metric),
                         "value": round(cell.value, DIGITS),
                         "low": _rounded(cell.low),
                         "high": _rounded(cell.high),

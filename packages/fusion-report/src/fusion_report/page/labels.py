@@ -1,4 +1,4 @@
-"""What things are called on the page: runs, stages, metrics."""
+"""What runs and stages are called on the page, and in which order metrics stand."""
 
 from __future__ import annotations
 
@@ -6,37 +6,17 @@ from collections.abc import Iterable
 
 from fusion_eval.schemas.study import StudyRun
 
-METRICS = {
-    "spider": "SPIDEr",
-    "spider_fl": "SPIDEr-FL",
-    "cider_d": "CIDEr-D",
-    "spice": "SPICE",
-    "meteor": "METEOR",
-    "rouge_l": "ROUGE-L",
-    "bleu_1": "BLEU-1",
-    "bleu_4": "BLEU-4",
-    "fense": "FENSE",
-    "event_f1": "event-F1",
-    "order_accuracy": "order",
-    "count_accuracy": "count",
-}
+from fusion_report import metric_names
+
+METRICS = [*metric_names.METRICS, *metric_names.FURTHER]
 """The metrics of the tables, in their order; others are shown for single clips under their own names."""
 
 STAGES = {"xe": "", "scst": " + SCST"}
 
 
-def metric_label(name: str) -> str:
-    """Return the name of a metric as papers write it."""
-    oracle = name.removesuffix("_max")
-    if oracle != name and oracle in METRICS:
-        return f"{METRICS[oracle]}-max"
-    return METRICS.get(name, name.replace("_", " "))
-
-
 def in_order(names: Iterable[str]) -> list[str]:
     """Return metrics in the order of the tables, those that are in no table after them by name."""
-    order = list(METRICS)
-    return sorted(names, key=lambda name: (order.index(name) if name in METRICS else len(order), name))
+    return sorted(names, key=lambda name: (METRICS.index(name) if name in METRICS else len(METRICS), name))
 
 
 def stage_label(stage: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
-from fusion_report.page.labels import metric_label
+from fusion_report.metric_names import label_of
 from fusion_report.page.outputs import RERANKED, PageResults, condition_label
 from fusion_report.page.summary import Cell, Group, metrics_of
 from fusion_report.page.tables import element
@@ -52,7 +52,7 @@ def _tiles(groups: Sequence[Group]) -> Iterator[tuple[str, str, str]]:
         return
     group, condition, metric, cell = best
     name = group.label + (" + reranked" if condition == RERANKED else "")
-    yield f"Best {metric_label(metric)}", f"{cell.value:.3f}", f"{name}{_between(cell)}"
+    yield f"Best {label_of(metric)}", f"{cell.value:.3f}", f"{name}{_between(cell)}"
     shuffled = group.cell("shuffled", metric)
     if shuffled.value is not None:
         yield "With another clip's audio", f"{shuffled.value:.3f}", f"{group.label}{_between(shuffled)}"

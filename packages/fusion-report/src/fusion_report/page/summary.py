@@ -15,7 +15,8 @@ import numpy as np
 from fusion_eval.schemas import Scores
 
 from fusion_report.controls import bootstrap_interval
-from fusion_report.page.labels import METRICS, metric_label, run_label
+from fusion_report.metric_names import label_of
+from fusion_report.page.labels import METRICS, run_label
 from fusion_report.page.outputs import AUDIO, ORACLE, PageResults, PageRun
 
 MEAN_TOLERANCE = 1e-6
@@ -106,7 +107,7 @@ class Group:
             elif output.scores is None:
                 reasons.append(f"seed {run.plan.seed}: {output.reason}")
             elif metric not in output.scores.metrics:
-                why = output.scores.unavailable.get(metric, f"{metric_label(metric)} was not computed")
+                why = output.scores.unavailable.get(metric, f"{label_of(metric)} was not computed")
                 reasons.append(f"seed {run.plan.seed}: {why}")
             else:
                 scored[run.plan.seed] = output.scores

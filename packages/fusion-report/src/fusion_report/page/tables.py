@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from fusion_eval.schemas.study import StudyCard
 
-from fusion_report.page.labels import metric_label
+from fusion_report.metric_names import label_of
 from fusion_report.page.outputs import ORACLE, RERANKED, PageResults, PageRun, condition_label
 from fusion_report.page.summary import Cell, Group
 from fusion_report.rendering import p_of, plain, spread_of
@@ -116,7 +116,7 @@ def results_table(groups: Sequence[Group], metrics: Sequence[str], title: str, s
     """Return the table of some groups: a row for each, and for its reranked captions and its oracle where there are some."""
     name = f"results-{_slug(title)}"
     notes = Notes(name)
-    columns = ["system", "seeds", *map(metric_label, metrics), "trainable", "hours"]
+    columns = ["system", "seeds", *map(label_of, metrics), "trainable", "hours"]
     caption = f"{title}. Mean over seeds, [95 % interval over clips], ± deviation over seeds."
     card, body = _table(name, caption, columns, 1)
     best = {metric: _best(groups, metric, split) for metric in metrics}
@@ -180,7 +180,7 @@ def controls_table(groups: Sequence[Group], metrics: Sequence[str], dataset: str
             if any(cell.value is not None for cell in cells):
                 row = SubElement(body, "tr")
                 _system_head(row, group)
-                SubElement(row, "td").text = metric_label(metric)
+                SubElement(row, "td").text = label_of(metric)
                 for cell in cells:
                     _number_cell(row, cell, notes)
     found = notes.element()
