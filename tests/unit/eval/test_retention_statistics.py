@@ -143,7 +143,8 @@ def test_equal_bits_are_identical_however_few_questions():
 def test_condensed_only_the_questions_that_flipped_are_listed_and_the_numbers_stay():
     def answers(right):
         outcomes = {
-            f"q{i}": Outcome(text="yes", exact=i in right, contains=True, answer_logprob=-1.0) for i in range(4)
+            f"q{i}": Outcome(text="yes", exact=i in right, contains=i != 1 or 0 in right, answer_logprob=-1.0)
+            for i in range(4)
         }
         return Answers(logits_sha256=f"{len(right):064x}", outcomes=outcomes)
 
@@ -163,6 +164,7 @@ def test_condensed_only_the_questions_that_flipped_are_listed_and_the_numbers_st
     small = condense(whole)
     found = small.conditions["silence"]
     assert found.listed == "flipped"
+    assert found.scorings["contains"].lost == 1  # q1, which is not what the verdict is about
     assert list(found.questions) == list(found.before) == list(found.after) == ["q0", "q2", "q3"]
     assert found.scorings == whole.conditions["silence"].scorings
     assert condense(small) == small

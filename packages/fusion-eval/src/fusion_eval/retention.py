@@ -109,15 +109,14 @@ def compare_answers(
 
 
 def condense(found: Retention) -> Retention:
-    """Return the same findings with only those questions listed of which a scoring flipped; all numbers stay."""
-    return found.model_copy(update={"conditions": {name: _flipped(one) for name, one in found.conditions.items()}})
+    """Return the same findings with only those questions listed that flipped by the scoring of the verdict; all numbers stay."""
+    conditions = {name: _flipped(one, found.scoring) for name, one in found.conditions.items()}
+    return found.model_copy(update={"conditions": conditions})
 
 
-def _flipped(found: ConditionRetention) -> ConditionRetention:
+def _flipped(found: ConditionRetention, scoring: Scoring) -> ConditionRetention:
     flipped = [
-        name
-        for name in found.questions
-        if any(getattr(found.before[name], one) != getattr(found.after[name], one) for one in SCORINGS)
+        name for name in found.questions if getattr(found.before[name], scoring) != getattr(found.after[name], scoring)
     ]
     listed = {part: {name: getattr(found, part)[name] for name in flipped} for part in ("questions", "before", "after")}
     return found.model_copy(update={"listed": "flipped", **listed})

@@ -78,7 +78,7 @@ class ConditionRetention(Record):
     answer_logprob: LogprobShift
     listed: Literal["all", "flipped"] = Field(
         default="all",
-        description="Which questions are listed below: all that were asked, or those of which a scoring flipped.",
+        description="Which questions are listed below: all that were asked, or those that flipped by the scoring of the verdict.",
     )
     questions: dict[str, Question]
     before: dict[str, Outcome]
