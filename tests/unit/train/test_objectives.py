@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -325,6 +326,26 @@ def test_a_loss_far_above_the_first_has_diverged(learn, tmp_path):
     trainer.progress.first_loss = 0.1
     with pytest.raises(Diverged, match=r"over 0\.20"):
         trainer.train()
+
+
+def test_a_batch_whose_tokens_weigh_more_has_not_diverged(learn, tmp_path, monkeypatch):
+    """Answers weigh more than captions, so the loss of a batch of answers lies far above that of one of captions."""
+    settings = make_settings(contingency={"rollbacks": 0, "loss_factor": 3.0})
+    learner = learn(settings)
+    trainer = cross_entropy_phase(learner, lambda: 0.0, settings, tmp_path)
+    collate = learner.collate
+
+    def weighed(pairs):
+        batch = collate(pairs)
+        heavy = trainer.progress.step == 1
+        return dataclasses.replace(batch, weights_N=torch.full((len(batch.targets_N),), 8.0)) if heavy else batch
+
+    monkeypatch.setattr(type(learner), "collate", lambda self, pairs: weighed(pairs))
+    trainer.train()
+    first, second = [event for event in trainer.journal.read() if event["event"] == "step"][:2]
+    assert second["loss"] > 3 * first["loss"]
+    assert "mean_weight" not in first
+    assert second["mean_weight"] == 8
 
 
 def test_the_residual_alignment_penalty_is_one_less_the_cosine(learn, tiny):

@@ -47,7 +47,7 @@ class Progress:
         stopped_early: whether patience ran out.
         gates: gates by site at each evaluation.
         addition_ratio: ‖addition‖/‖stream‖ by site, as last measured.
-        first_loss: the loss of the first step; None before it.
+        first_loss: the loss of the first step, per weight of its tokens; None before it.
         rollbacks: how often a contingency has gone back to a checkpoint.
     """
 
@@ -211,6 +211,8 @@ class Trainer:
     def _step(self, pairs: list[Pair]) -> dict[str, Any]:
         """Do one optimiser step over an effective batch; return what the log says of it.
 
+        Batches differ in what their tokens weigh, so it is the loss per weight that tells whether training diverges.
+
         Raises:
             Diverged: the loss or the gradient is not a number, or the loss is far above the first.
         """
@@ -225,7 +227,7 @@ class Trainer:
         self.learner.sum_gradients(parameters)
         clip = self.settings.optimiser.clip_norm * self.settings.contingency.clip_factor**self.progress.rollbacks
         norm = float(self.accelerator.clip_grad_norm_(parameters, clip))
-        self._refuse_divergence(facts["loss"], norm)
+        self._refuse_divergence(facts["loss"] / facts.get("mean_weight", 1.0), norm)
         self.optimiser.step()
         self.schedule.step()
         self._set_rates()

@@ -50,20 +50,23 @@ class CrossEntropy:
         self.residual_alignment = residual_alignment
 
     def accumulate(self, pairs: Sequence[Pair], step: int) -> dict[str, float]:
-        """Add the gradients of an effective batch and return its loss and size."""
+        """Add the gradients of an effective batch and return its loss and size; where tokens weigh more or less, how much."""
         learner = self.learner
         tokens = sum(len(learner.examples.tokens[clip][caption]) for clip, caption in pairs)
-        total = drift = 0.0
+        total = drift = weights = 0.0
         for part in learner.micro_batches(pairs):
             batch = learner.collate(part)
             context = learner.bind(batch)
             watched = ResidualAlignment(context) if self.residual_alignment else None
             loss = cross_entropy_sum(learner.reader, batch, watched or context) / tokens
             total += float(loss.detach())
+            weights += float(batch.weights_N.sum()) if batch.weights_N is not None else len(batch.targets_N)
             if watched is not None:
                 moved = watched.penalty() * (len(part) / len(pairs))
                 loss = loss + self.residual_alignment * moved
                 drift += float(moved.detach())
             learner.backward(loss)
         facts = {"loss": learner.total(total), "tokens": tokens, "clips": len(pairs)}
+        mean_weight = learner.total(weights) / tokens
+        facts |= {"mean_weight": mean_weight} if mean_weight != 1 else {}
         return facts | ({"residual_drift": learner.total(drift)} if self.residual_alignment else {})
