@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,10 +16,12 @@ from fusion_eval.schemas import Predictions, RunCard
 from fusion_eval.schemas.questions import ModalityScores
 from fusion_eval.schemas.study import Measure
 
+from fusion_train.config import choose_modalities
 from fusion_train.datasets.base import PreparedDataset
 from fusion_train.datasets.registry import dataset_names, parse_options, prepare_dataset
 from fusion_train.experiment import Experiment, Request
 from fusion_train.modal_conditions import MODALITIES_FILE
+from fusion_train.modal_experiment import ModalExperiment
 from fusion_train.run_flops import run_flops
 from fusion_train.sanity import check_sanity, failed, plan_for
 from fusion_train.stopping import Interrupted
@@ -149,10 +148,10 @@ def _dataset(run: PlannedRun) -> PreparedDataset:
     return prepare_dataset(run.dataset, parse_options(run.dataset, run.settings.dataset))
 
 
-def _train(bench: Bench, run: PlannedRun) -> None:
+def _train(bench: Bench, run: PlannedRun, kind: type[Experiment] = Experiment) -> None:
     """Train by cross-entropy, or go on with what lies in the directory."""
     folder = bench.folder(run)
-    _experiment(bench, run, folder, resume=(folder / "settings.json").is_file())
+    _experiment(bench, run, folder, resume=(folder / "settings.json").is_file(), kind=kind)
 
 
 def _train_further(bench: Bench, run: PlannedRun) -> None:
@@ -160,10 +159,10 @@ def _train_further(bench: Bench, run: PlannedRun) -> None:
     _experiment(bench, run, bench.folder(run).parent, resume=True)
 
 
-def _experiment(bench: Bench, run: PlannedRun, folder: Path, resume: bool) -> None:
+def _experiment(bench: Bench, run: PlannedRun, folder: Path, resume: bool, kind: type[Experiment] = Experiment) -> None:
     command = ("fusion", "study", "run", bench.study.name, "--only", run.name)
     request = Request(run.dataset, run.system, run.settings, folder, None, resume, command)
-    Experiment(request, bench.announce).run()
+    kind(request, bench.announce).run()
 
 
 def _check(bench: Bench, run: PlannedRun) -> None:
@@ -188,27 +187,17 @@ def _check(bench: Bench, run: PlannedRun) -> None:
 
 
 def _watch(bench: Bench, run: PlannedRun) -> None:
-    """Train the second modality from the parent's weights, through the command line that others use too.
+    """Train the second modality from the parent's weights.
 
     Raises:
         MissingAssetError: the dataset is not known here.
-        FusionError: the command failed; its words are in the run's log.
     """
     if run.dataset not in dataset_names():
         raise MissingAssetError(f"The dataset {run.dataset} is not known here; it comes with the video modality.")
-    folder, parent = bench.folder(run), bench.folder(bench.plan.runs[str(run.parent)])
-    options = ["--system", run.system, "--modalities", VIDEO_MODALITIES, "--init", str(parent), "--out", str(folder)]
-    options += ["--profile", run.profile, "--seed", str(run.seed)]
-    options += [f"--freeze={modality}" for modality in run.frozen]
-    options += [f"--set={key}={json.dumps(value)}" for key, value in run.changes.items()]
-    options += ["--resume"] if (folder / "settings.json").is_file() else []
-    environment = {**os.environ, "OMP_NUM_THREADS": str(bench.study.threads)}
-    command = [sys.executable, "-m", "fusion_cli", "train", run.dataset, *options]
-    code = subprocess.run(command, env=environment, check=False).returncode
-    if code == Interrupted.exit_code:
-        raise Interrupted(f"{run.name} was stopped; its state is saved.")
-    if code:
-        raise FusionError(f"fusion train {run.dataset} ended with code {code}; {bench.work.log(run)} says why.")
+    parent = bench.folder(bench.plan.runs[str(run.parent)])
+    settings = choose_modalities(run.settings, VIDEO_MODALITIES.split(","), list(run.frozen))
+    settings = settings.model_copy(update={"init": str(parent.resolve())})
+    _train(bench, replace(run, settings=settings), ModalExperiment)
 
 
 def _retention(bench: Bench, run: PlannedRun) -> None:
