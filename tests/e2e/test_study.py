@@ -132,6 +132,31 @@ def test_its_results_verify(place: Path, unbroken: Path) -> None:
     assert verify_study(plan_study(study), places(study, None, unbroken)[1]) == []
 
 
+def _says_where(results: Path, place: Path) -> list[Path]:
+    return [path for path in results.rglob("*") if path.is_file() and str(place) in path.read_text(encoding="utf-8")]
+
+
+def test_no_kept_file_says_where_it_was_made(place: Path, unbroken: Path) -> None:
+    assert _says_where(unbroken, place) == []
+
+
+def test_watching_leaves_hearing_as_it_was_where_it_is_frozen(place: Path, run: Run) -> None:
+    experiment = {"name": "C2", "phase": 3, "kind": "video", "frozen": ["audio"]}
+    done = run(_write(place, name="watching", experiments=[experiment]))
+    assert "2 runs: 2 done" in done.stdout, done.stderr
+    results = place / "results" / "watching"
+    heard, again = (
+        [item["caption"] for item in json.loads((results / "runs" / name).read_text())["items"]]
+        for name in (
+            "additive-s0/predictions/audio.json",
+            "video-audio-frozen-additive-s0/predictions/kept-audio.json",
+        )
+    )
+    assert heard == again
+    assert len(list((results / "questions").glob("*.json"))) == 1
+    assert _says_where(results, place) == []
+
+
 def test_killed_in_the_middle_no_run_is_lost_or_done_twice(
     place: Path, environment: dict[str, str], run: Run, unbroken: Path
 ) -> None:
@@ -179,9 +204,9 @@ def test_a_failed_run_stops_no_other_and_is_named_with_its_log(place: Path, run:
     done = run(file, "--workers", "1")
     assert done.returncode == 1
     assert "failed: additive-no-such-site-s0" in done.stdout
-    log = place / "runs" / "failing" / "logs" / "additive-no-such-site-s0.log"
+    log = Path("runs/failing/logs/additive-no-such-site-s0.log")
     assert str(log) in done.stdout.replace("\n", "")
-    assert "99" in log.read_text()
+    assert "99" in (place / log).read_text()
     assert (place / "results" / "failing" / "runs" / "additive-s0" / "run_card.json").is_file()
 
 

@@ -100,7 +100,7 @@ def run_study(
             if not chains:
                 return update_card(study, work, kept)
             attempted |= {key for chain in chains for key in _keys(found.plan, chain)}
-            errand = Errand(study, found.added, work.root.resolve(), kept.root.resolve())
+            errand = Errand(study, found.added, work.root, kept.root)
 
             def tell(
                 name: str, state: str, plan: Plan = found.plan, decisions: tuple[Decision, ...] = found.decisions

@@ -196,7 +196,7 @@ def _watch(bench: Bench, run: PlannedRun) -> None:
         raise MissingAssetError(f"The dataset {run.dataset} is not known here; it comes with the video modality.")
     parent = bench.folder(bench.plan.runs[str(run.parent)])
     settings = choose_modalities(run.settings, VIDEO_MODALITIES.split(","), list(run.frozen))
-    settings = settings.model_copy(update={"init": str(parent.resolve())})
+    settings = settings.model_copy(update={"init": str(parent)})
     _train(bench, replace(run, settings=settings), ModalExperiment)
 
 
