@@ -194,6 +194,14 @@ def test_prepared_twice_it_is_the_same_and_verifies(tmp_path):
     assert first.card.statistics["leakage"]["graphs"] == 0
     assert first.questions("train").items[0].clip == "train-00000"
     assert verify(tmp_path / "a").ok
+    cut_off = tmp_path / "a" / "video" / "train" / ".writing-abc.mp4"  # what a kill leaves
+    cut_off.write_bytes(b"")
+    made = (tmp_path / "a" / "dataset.json").stat().st_mtime_ns
+    prepare_dataset("av-scenes", options, tmp_path / "a")
+    assert (tmp_path / "a" / "dataset.json").stat().st_mtime_ns == made
+    (tmp_path / "a" / second.manifest[1].path).unlink()
+    prepare_dataset("av-scenes", options, tmp_path / "a")
+    assert not cut_off.exists()
     with pytest.raises(ConfigError, match="other options"):
         prepare_dataset("av-scenes", parse_options("av-scenes", {**values, "train": 4}), tmp_path / "a")
     path = tmp_path / "a" / first.manifest[0].path

@@ -80,6 +80,8 @@ class AvScenesRecipe:
         return dataset
 
     def _make(self, root: Path, options: AvScenesOptions) -> PreparedDataset:
+        for cut_off in (root / VIDEO).glob("*/.*.mp4"):  # by a kill, in the middle of writing
+            cut_off.unlink()
         plans = plan(options)
         scenes = [scene for planned in plans.values() for scene in planned]
         sounds = Sounds(options.sample_rate, options.seed)
@@ -108,7 +110,7 @@ def _is_finished(root: Path, identity: dict[str, Any]) -> bool:
         return False
     same = DatasetCard.read(root / CARD).options_sha256 == json_sha256(identity)
     wanted = sum(int(identity[split]) for split in ("train", "val", "test"))
-    return same and sum(1 for _ in (root / VIDEO).glob("*/*.mp4")) == wanted
+    return same and sum(1 for _ in (root / VIDEO).glob("*/[!.]*.mp4")) == wanted
 
 
 def _row(root: Path, scene: AvScene, options: AvScenesOptions, sounds: Sounds) -> ManifestRow:
