@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fusion_core.errors import ConfigError
+from fusion_encoders.video_writing import write_video
 from fusion_train.datasets.av_scenes.captions import describe
 from fusion_train.datasets.av_scenes.graph import ACTIONS, COLOURS, SHAPES, AvScene
 from fusion_train.datasets.av_scenes.motion import timing
@@ -180,6 +181,20 @@ def test_captions_say_what_there_is(plans):
         assert one.pitch not in deaf.split()
         assert one.colour not in blind.split()
         assert len(set(describe(one))) == 5
+
+
+def test_a_clip_is_written_to_the_same_bytes_each_time(tmp_path):
+    """With x264's usual settings about half of the writings of this clip differed."""
+    pytest.importorskip("av")
+    options = parse_options(
+        "av-scenes", {"train": 3, "val": 1, "test": 2, "seconds": 2.0, "side": 32, "frame_rate": 6.0}
+    )
+    (one,) = plan(options)["val"]
+    time_T = np.arange(12) / 6
+    pixels_THW3 = draw(one, options.seconds, options.side, time_T)
+    for number in range(16):
+        write_video(tmp_path / f"{number}.mp4", pixels_THW3, time_T)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_prepared_twice_it_is_the_same_and_verifies(tmp_path):
