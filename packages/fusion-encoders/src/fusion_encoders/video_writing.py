@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 _CLOCK = 1000
 """Time stamps of frames count milliseconds, so that frames may be shown for different times."""
-_QUALITY = {"preset": "veryfast", "crf": "18", "threads": "1", "bf": "0", "x264-params": "mbtree=0"}
-"""Without frames predicted from both sides and without the macroblock tree: with both x264 wrote other bytes from time to time."""
+_QUALITY = {"preset": "veryfast", "crf": "18", "threads": "1", "x264-params": "mbtree=0"}
+"""No macroblock tree: with it and frames predicted from both sides x264 writes other bytes from time to time."""
 _SOUND_BITS = 128_000
 
 
