@@ -102,7 +102,7 @@ def test_no_source_names_a_place_on_one_machine() -> None:
     if tracked.returncode != 0:
         pytest.skip("not a git checkout")
     place = re.compile(r"(?<![\w.])/(?:root|home|tmp|work|Users)/\w")
-    suffixes = {".py", ".toml", ".md", ".yaml", ".yml", ".cff", ".json", ""}
+    suffixes = {".py", ".toml", ".md", ".yaml", ".yml", ".cff", ".json", ".jsonl", ""}
     files = [REPOSITORY / name for name in tracked.stdout.splitlines() if Path(name).suffix in suffixes]
     named = [
         name_of(path)

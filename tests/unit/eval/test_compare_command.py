@@ -71,7 +71,7 @@ def test_event_graphs_are_found_and_bring_their_metrics(root, events):
 def test_the_plot_is_drawn(root):
     result = _run(root, "--metrics", "cider_d", "--plot", str(root / "plot.svg"))
     assert result.exit_code == 0, result.output
-    assert "cider_d" in (root / "plot.svg").read_text()
+    assert "CIDEr-D" in (root / "plot.svg").read_text()
 
 
 def test_an_unknown_plot_format_is_refused_before_anything_is_scored(root):
