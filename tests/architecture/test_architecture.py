@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -110,3 +111,14 @@ def test_no_source_names_a_place_on_one_machine() -> None:
         if path.is_file() and place.search(path.read_text(encoding="utf-8", errors="ignore"))
     ]
     assert named == []
+
+
+def test_the_runs_that_a_kept_study_calls_done_are_in_the_repository() -> None:
+    tracked = subprocess.run(["git", "ls-files", "results"], cwd=REPOSITORY, capture_output=True, text=True)
+    if tracked.returncode != 0:
+        pytest.skip("not a git checkout")
+    files = set(tracked.stdout.splitlines())
+    for card in (name for name in files if name.endswith("/study_card.json")):
+        runs = json.loads((REPOSITORY / card).read_text(encoding="utf-8"))["runs"]
+        kept = {f"{Path(card).parent}/runs/{run['name']}/study_run.json" for run in runs if run["status"] == "done"}
+        assert kept - files == set()
