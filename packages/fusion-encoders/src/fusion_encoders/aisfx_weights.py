@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from fusion_core.errors import DataError, MissingAssetError
 from fusion_core.files import cache_dir, write_atomic
+from fusion_core.locks import waiting_lock
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
@@ -35,8 +35,7 @@ def converted_weights() -> Path:
     path = cache_dir() / "weights" / f"aisfx-{version}.safetensors"
     if _is_whole(path):
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with waiting_lock(path.with_suffix(".lock"), f"converting {path.stem}"):
         if not _is_whole(path):
             write_atomic(path, save(_read_checkpoint(checkpoint)))
     return path

@@ -9,9 +9,9 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from fusion_core.errors import MissingAssetError
 from fusion_core.files import cache_dir, sha256_file, write_atomic
+from fusion_core.locks import waiting_lock
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -30,8 +30,7 @@ def converted_weights() -> Path:
     if path.is_file():
         return path
     checkpoint = _installed_checkpoint()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with waiting_lock(path.with_suffix(".lock"), f"converting {path.stem}"):
         if not path.is_file():
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
             write_atomic(path, save({name: tensor.contiguous() for name, tensor in state.items()}))

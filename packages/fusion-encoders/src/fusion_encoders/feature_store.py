@@ -14,7 +14,6 @@ Shapes: T frames, A encoder width.
 from __future__ import annotations
 
 import contextlib
-import logging
 import mmap
 import os
 import struct
@@ -25,9 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 from fusion_core.errors import DataError
 from fusion_core.files import write_atomic
+from fusion_core.locks import waiting_lock
 from numpy.typing import NDArray
 
 from fusion_encoders.base import canonical_json
@@ -45,8 +44,6 @@ RESIDENT_BYTES = 256 << 20
 """How much of the mapped frames may stay in this process's memory before it gives the pages back."""
 _MAPPED_AROUND = 64 << 10
 """How many bytes Linux maps around those that are read, where it holds them."""
-
-_log = logging.getLogger(__name__)
 
 
 class _Place(NamedTuple):
@@ -148,10 +145,9 @@ class FeatureStore:
         Raises:
             DataError: the disk is full or the folder cannot be written; what was committed before stays.
         """
-        with self._disk_errors():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = self._acquire()
-        try:
+        with contextlib.ExitStack() as held:
+            with self._disk_errors():
+                held.enter_context(waiting_lock(self._path("writer.lock"), f"filling {self.folder}"))
             self.reload()
             with self._disk_errors():
                 if not (self.folder / "encoder.json").exists():
@@ -164,21 +160,10 @@ class FeatureStore:
                 with self._disk_errors():
                     writer.close()
                 self.reload()
-        finally:
-            lock.release()
 
     def end(self) -> tuple[int, int]:
         """Return how many records and how many frames are committed."""
         return self._end
-
-    def _acquire(self) -> FileLock:
-        lock = FileLock(self._path("writer.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.warning("another process is filling %s; waiting for it", self.folder)
-            lock.acquire()
-        return lock
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:

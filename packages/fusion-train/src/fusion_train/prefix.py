@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from fusion_core.backbone import Backbone
-from fusion_core.context import FusionContext
 from fusion_core.files import cache_dir
 from fusion_core.progress import track
 from fusion_core.prompt import Prompt
@@ -102,17 +101,6 @@ class FrozenPrefix:
                     writer.append(key, _to_numpy(stream_CD))
         return len(missing)
 
-    def hidden(self, batch: Batch, start: int, fusion: FusionContext | None, past: Any = None) -> Tensor:
-        """Return the last hidden state of a batch after the final norm, h_BSD; its captions must have been filled in.
-
-        Args:
-            batch: prompts and captions.
-            start: the first position that is read.
-            fusion: the modality bound to this call, or None.
-            past: keys and values of the positions before; or None.
-        """
-        return self.split.hidden(self.stream(batch, start), batch.mask_BS, fusion, past)
-
     def stream(self, batch: Batch, start: int = 0) -> Tensor:
         """Return the stream of a batch at the first site from a position of the prompt on, h_BSD; 0 at padding."""
         prompt = len(self.prompt.ids)
@@ -124,7 +112,11 @@ class FrozenPrefix:
 
     def row(self, caption: Sequence[int], start: int = 0) -> Tensor:
         """Return the stream of the prompt from a position on and of one caption after it, h_SD."""
-        return torch.cat([self._prompt_PD[start:], self._read(caption).to(self._prompt_PD)])
+        return self.after_prompt(self._read(caption), start)
+
+    def after_prompt(self, stream_CD: Tensor, start: int = 0) -> Tensor:
+        """Put the stream of the prompt from a position on before that of a caption, h_SD."""
+        return torch.cat([self._prompt_PD[start:], stream_CD.to(self._prompt_PD)])
 
     def _read(self, caption: Sequence[int]) -> Tensor:
         stored_CD = torch.from_numpy(np.array(self._store.read(_key(caption))))

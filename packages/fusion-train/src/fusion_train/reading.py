@@ -49,18 +49,31 @@ class Reader:
         if self.prefix is not None:
             self.prefix.fill(captions)
 
+    @property
+    def start(self) -> int:
+        """The first position that is read: what stands before it has been read already."""
+        return self.prompt.unheard if self.head is not None else 0
+
     def hidden(self, batch: Batch, fusion: FusionContext | None) -> Tensor:
         """Return the last hidden state after the final norm at the positions that predict a token, h_ND."""
-        past, start = None, 0
-        if self.head is not None:
-            past, start = self.head.past(len(batch.ids_BS)), self.prompt.unheard
-        elif fusion is not None:
+        return self.hidden_above(batch, fusion, None if self.prefix is None else self.prefix.stream(batch, self.start))
+
+    def hidden_above(self, batch: Batch, fusion: FusionContext | None, stream_BSD: Tensor | None) -> Tensor:
+        """Return the same, where the streams at the prefix's block are at hand.
+
+        Args:
+            batch: prompts and captions.
+            fusion: the modality bound to this call, or None.
+            stream_BSD: the streams from :attr:`start` on, 0 at padding; None runs all blocks.
+        """
+        past = None if self.head is None else self.head.past(len(batch.ids_BS))
+        if self.head is None and fusion is not None:
             fusion = heard_from(fusion, self.prompt)
-        if self.prefix is None:
-            hidden_BSD = self.backbone.hidden(batch.ids_BS[:, start:], batch.mask_BS, past, fusion)
+        if self.prefix is None or stream_BSD is None:
+            hidden_BSD = self.backbone.hidden(batch.ids_BS[:, self.start :], batch.mask_BS, past, fusion)
         else:
-            hidden_BSD = self.prefix.hidden(batch, start, fusion, past)
-        return hidden_BSD[batch.labels_BS[:, start:]]
+            hidden_BSD = self.prefix.split.hidden(stream_BSD, batch.mask_BS, fusion, past)
+        return hidden_BSD[batch.labels_BS[:, self.start :]]
 
 
 def heard_from(fusion: FusionContext, prompt: Prompt) -> FusionContext:

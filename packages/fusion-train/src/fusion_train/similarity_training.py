@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from fusion_core.errors import ConfigError
 from fusion_core.files import sha256_file, write_atomic
 from fusion_core.journal import Journal
+from fusion_core.locks import waiting_lock
 from fusion_encoders.base import FrozenEncoder
 from fusion_encoders.cache import FeatureCache
 from fusion_encoders.registry import load_text_encoder
@@ -87,8 +87,7 @@ def train_similarity(
         "text_encoder_width": text_encoder.width,
         "settings": settings,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "run.lock"):
+    with waiting_lock(folder / "run.lock", f"training heads in {folder}"):
         if not (folder / CARD_FILE).is_file():
             _train(dataset, encoder, text_encoder, facts, folder, announce)
         card = HeadsCard.read(folder / CARD_FILE)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from filelock import FileLock
 from fusion_core.errors import ConfigError, DataError
 from fusion_train.datasets.base import PreparedDataset, open_dataset
 from fusion_train.datasets.scenes import make as making
@@ -188,12 +187,6 @@ def test_other_options_in_the_same_folder_are_refused(copy_of_scenes: PreparedDa
         ScenesRecipe().prepare(copy_of_scenes.root, options(train=21))
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
-
-
-def test_two_processes_do_not_share_a_folder(tmp_path: Path, options: Options) -> None:
-    tmp_path.joinpath("root").mkdir()
-    with FileLock(tmp_path / "root" / ".lock"), pytest.raises(ConfigError, match="Another process"):
-        ScenesRecipe().prepare(tmp_path / "root", options())
 
 
 def test_a_full_disk_leaves_no_half_written_clip(

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from fusion_core.device import native_dtype
 from fusion_core.files import sha256_file, write_atomic
 from fusion_core.journal import Journal
+from fusion_core.locks import waiting_lock
 from fusion_encoders.efficientnet import EfficientNetLite0
 from fusion_encoders.image_projector import ImageProjector, ImageProjectorSettings
 from fusion_encoders.smollm2_vl import (
@@ -57,8 +57,7 @@ def build_smollm2_vl(seed: int, again: bool, announce: Announce) -> BuiltBackbon
     encoder = EfficientNetLite0(ENCODER_PRECISION)
     settings = ImageProjectorSettings()
     folder = projector_folder(encoder, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "build.lock"):
+    with waiting_lock(folder / "build.lock", f"building {folder}"):
         if again:
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
             (folder / CARD_FILE).unlink(missing_ok=True)

@@ -5,10 +5,12 @@ Rennie et al., «Self-critical Sequence Training for Image Captioning», CVPR 20
 
     L = −1/(B·N) Σ_{b,i} (r_{b,i} − baseline_{b,i}) Σ_t log p(w_{b,i,t})  −  λ_H·H  +  λ_KL·KL
 
-Log-probabilities are computed again with gradients, each caption through its first end token; H is the mean entropy a caption, KL
-the divergence from the policy at the start, estimated on the sampled tokens (exp d − 1 − d with d = log p_start − log p).
+Log-probabilities are computed again with gradients, each caption through its first end token, from the first site up: what lies
+below hears nothing and was computed while the caption was sampled. H is the mean entropy a caption, KL the divergence from the
+policy at the start, estimated on the sampled tokens (exp d − 1 − d with d = log p_start − log p).
 
-Shapes: B clips, N samples a clip, T longest caption, M sampled tokens of all captions, V vocabulary.
+Shapes: B clips, N samples a clip, R rows (B times N), S positions of prompt and caption, T longest caption, M sampled tokens of
+all captions, V vocabulary, D backbone width.
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ from fusion_core.errors import ConfigError
 from fusion_encoders.base import FeatureSequence
 from fusion_eval.ngrams import Floats
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fusion_train.config import DecodingSettings, SelfCriticalSettings
 from fusion_train.examples import Batch, make_batch
 from fusion_train.generate import generate
 from fusion_train.learner import Learner, Pair
 from fusion_train.objectives.reward import CaptionReward
-from fusion_train.reading import Reader
+from fusion_train.reading import prompt_head
 from fusion_train.sampling import SampledCaption, sample_captions
 
 ROWS_AT_ONCE = 64
@@ -57,7 +60,7 @@ class SelfCritical:
     """Self-critical training of an effective batch of clips; the captions of its pairs play no part.
 
     Args:
-        learner: what learns; its reader must not need captions beforehand.
+        learner: what learns.
         settings: samples, baseline, weights.
         longest: T, tokens of a sampled caption at most.
         seed: decides what is sampled.
@@ -74,7 +77,9 @@ class SelfCritical:
         self.settings = settings
         self.longest = longest
         self.seed = seed
-        self.reader = Reader(learner.backbone, learner.examples.prompt, learner.reader.head)
+        self.reader = learner.reader
+        # With gradient checkpointing training reads the prompt whole; sampling never does.
+        self.head = learner.reader.head or prompt_head(learner.backbone, learner.system, learner.examples.prompt)
         self.reward = CaptionReward([clip.references for clip in learner.examples.clips])
         self.start = None
         if settings.divergence:
@@ -103,16 +108,15 @@ class SelfCritical:
         """Sample, reward, and add the gradients of one forward pass."""
         learner, settings = self.learner, self.settings
         features = learner.examples.frames(clips).to(learner.backbone.device)
-        with torch.no_grad():
-            context = learner.system.bind(features.x_BTA, features.mask_BT, learner.examples.prompt.slot_index())
-            sampled = self._sample(clips, context, step)
-            greedy = self._greedy(len(clips), context) if settings.baseline == "greedy" else None
+        sampled, greedy = self._decode(clips, features, step)
         flat = [caption for captions in sampled for caption in captions]
         # Rewards are computed beside the forward pass, which does not need them yet.
         waiting = self._pool.submit(self._rewards, clips, flat, greedy)
         ids = [list(caption.ids) for caption in flat]
         batch = make_batch(learner.examples.prompt, ids, learner.backbone.pad_id, features).to(learner.backbone.device)
-        logprob_M, entropy = self._logprobs(batch.targets_N, self.reader.hidden(batch, learner.bind(batch)))
+        stream_RSD = self._stream(flat)
+        hidden_MD = self.reader.hidden_above(batch, learner.bind(batch), stream_RSD)
+        logprob_M, entropy = self._logprobs(batch.targets_N, hidden_MD)
         owner_M = torch.repeat_interleave(torch.tensor([len(row) for row in ids])).to(logprob_M.device)
         advantage, rewards, baselines = self._advantages(waiting, len(clips), sums)
         captions = all_clips * settings.samples
@@ -120,7 +124,7 @@ class SelfCritical:
         if settings.entropy:
             loss = loss - settings.entropy * entropy / captions
         if self.start is not None:
-            divergence = self._divergence(batch, features, logprob_M) / captions
+            divergence = self._divergence(batch, features, stream_RSD, logprob_M) / captions
             loss = loss + settings.divergence * divergence
             sums.divergence += float(divergence.detach())
         learner.backward(loss)
@@ -130,6 +134,29 @@ class SelfCritical:
         sums.baseline += float(baselines.sum())
         sums.length += sum(len(row) for row in ids)
         sums.ended += sum(caption.ended for caption in flat)
+
+    @torch.no_grad()
+    def _decode(
+        self, clips: list[int], features: FeatureSequence, step: int
+    ) -> tuple[list[list[SampledCaption]], list[SampledCaption] | None]:
+        """Sample captions of the clips; decode each greedily too, where that is the baseline."""
+        learner = self.learner
+        checkpointing = learner.backbone.model.training
+        learner.backbone.model.eval()  # blocks that are to be computed twice would forget keys and values
+        context = learner.system.bind(features.x_BTA, features.mask_BT, learner.examples.prompt.slot_index())
+        sampled = self._sample(clips, context, step)
+        greedy = self._greedy(len(clips), context) if self.settings.baseline == "greedy" else None
+        learner.backbone.model.train(checkpointing)
+        return sampled, greedy
+
+    def _stream(self, sampled: Sequence[SampledCaption]) -> Tensor | None:
+        """Return the streams at the first site of prompts and captions, h_RSD; None where there is none that hears nothing."""
+        prefix = self.reader.prefix
+        if prefix is None:
+            return None
+        streams = [one.stream_CD for one in sampled if one.stream_CD is not None]
+        rows = [prefix.after_prompt(stream_CD, self.reader.start) for stream_CD in streams]
+        return pad_sequence(rows, batch_first=True)
 
     def _sample(self, clips: Sequence[int], context: FusionContext, step: int) -> list[list[SampledCaption]]:
         """Sample captions; the random numbers of a clip follow from seed, step and clip alone."""
@@ -142,6 +169,7 @@ class SelfCritical:
             context,
             self._past(len(clips)),
             self.settings.temperature,
+            None if self.reader.prefix is None else self.reader.prefix.split.block,
         )
 
     def _greedy(self, clips: int, context: FusionContext) -> list[SampledCaption]:
@@ -154,7 +182,7 @@ class SelfCritical:
         return torch.tensor([self.learner.examples.prompt.rest] * clips, device=self.learner.backbone.device)
 
     def _past(self, clips: int) -> object:
-        return self.reader.head.past(clips) if self.reader.head is not None else None
+        return self.head.past(clips) if self.head is not None else None
 
     def _rewards(
         self, clips: Sequence[int], sampled: Sequence[SampledCaption], greedy: Sequence[SampledCaption] | None
@@ -197,12 +225,14 @@ class SelfCritical:
             parts = [(part_MV.exp() * part_MV).sum() for part_MV in torch.split(all_MV, ROWS_AT_ONCE)]
         return logprob_M, -torch.stack(parts).sum()
 
-    def _divergence(self, batch: Batch, features: FeatureSequence, logprob_M: Tensor) -> Tensor:
+    def _divergence(
+        self, batch: Batch, features: FeatureSequence, stream_RSD: Tensor | None, logprob_M: Tensor
+    ) -> Tensor:
         """Return the estimated divergence from the policy at the start, summed over the sampled tokens."""
         if self.start is None:
             raise ValueError("there is no policy to diverge from")
         with torch.no_grad():
             context = self.start.bind(features.x_BTA, features.mask_BT, None)
-            start_M, _ = self._logprobs(batch.targets_N, self.reader.hidden(batch, context))
+            start_M, _ = self._logprobs(batch.targets_N, self.reader.hidden_above(batch, context, stream_RSD))
         gap_M = start_M - logprob_M
         return (gap_M.exp() - 1 - gap_M).sum()

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from fusion_core.files import cache_dir, sha256_file, write_atomic
+from fusion_core.locks import waiting_lock
 from fusion_core.pretrained import TINY_VLM, load_folder
 from fusion_core.vision import VisionBackbone
 from torch import Tensor, nn
@@ -59,8 +59,7 @@ def build(
         announce: called with a sentence at the start of each stage.
         images: of the exam.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "build.lock"):
+    with waiting_lock(folder / "build.lock", f"building {folder}"):
         if again:
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
             (folder / CARD_FILE).unlink(missing_ok=True)

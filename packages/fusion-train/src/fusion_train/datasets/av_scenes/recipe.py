@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
-from fusion_core.errors import ConfigError
 from fusion_core.files import sha256_file, write_atomic
 from fusion_core.progress import track
 from fusion_encoders.video_writing import write_video
@@ -30,23 +28,14 @@ from fusion_train.datasets.av_scenes.picture import draw
 from fusion_train.datasets.av_scenes.plan import plan
 from fusion_train.datasets.av_scenes.questions import ask
 from fusion_train.datasets.av_scenes.sound import Sounds
-from fusion_train.datasets.base import (
-    CARD,
-    VIDEO,
-    DatasetCard,
-    DatasetContent,
-    PreparedDataset,
-    json_sha256,
-    write_dataset,
-)
+from fusion_train.datasets.base import VIDEO, DatasetContent, PreparedDataset, write_dataset
+from fusion_train.datasets.making import make_once
 from fusion_train.datasets.scenes.leakage import agreement, share, words
-from fusion_train.datasets.scenes.recipe import CLAIM, claim
 
 VERSION = 2
 """Counts up whenever the same options give other clips."""
 SCENES_FILE = "scenes.json"
 LICENCE = "CC0-1.0"
-_LOCK = ".lock"
 
 
 class AvScenesRecipe:
@@ -63,21 +52,12 @@ class AvScenesRecipe:
         """Make the clips in ``root``; those that lie there finished are returned at once, what was cut off goes on.
 
         Raises:
-            ConfigError: ``root`` holds something made with other options, or another process is at work in it.
+            ConfigError: ``root`` holds something made with other options.
             MissingAssetError: PyAV is not installed.
         """
+        clips = options.train + options.val + options.test
         identity = self.identity(options)
-        if _is_finished(root, identity):
-            return PreparedDataset(self.name, root)
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(root / _LOCK, timeout=0):
-                claim(root, identity)
-                dataset = self._make(root, options)
-                (root / CLAIM).unlink(missing_ok=True)
-        except Timeout as error:
-            raise ConfigError(f"Another process prepares {root}; wait for it or give another --root.") from error
-        return dataset
+        return make_once(self.name, root, identity, lambda: _is_whole(root, clips), lambda: self._make(root, options))
 
     def _make(self, root: Path, options: AvScenesOptions) -> PreparedDataset:
         for cut_off in (root / VIDEO).glob("*/.*.mp4"):  # by a kill, in the middle of writing
@@ -105,12 +85,9 @@ class AvScenesRecipe:
         return write_dataset(root, content)
 
 
-def _is_finished(root: Path, identity: dict[str, Any]) -> bool:
-    if not (root / CARD).is_file():
-        return False
-    same = DatasetCard.read(root / CARD).options_sha256 == json_sha256(identity)
-    wanted = sum(int(identity[split]) for split in ("train", "val", "test"))
-    return same and sum(1 for _ in (root / VIDEO).glob("*/[!.]*.mp4")) == wanted
+def _is_whole(root: Path, clips: int) -> bool:
+    """Say whether all clips lie in a folder; hidden ones were cut off by a kill."""
+    return sum(1 for _ in (root / VIDEO).glob("*/[!.]*.mp4")) == clips
 
 
 def _row(root: Path, scene: AvScene, options: AvScenesOptions, sounds: Sounds) -> ManifestRow:
