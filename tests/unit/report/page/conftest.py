@@ -26,6 +26,7 @@ from fusion_eval.schemas import (
 )
 from fusion_eval.schemas.study import StudyCard, StudyRun
 from fusion_eval.scoring import score
+from fusion_report.measuring import Measuring
 from fusion_report.page import write_page
 
 HASH = "0" * 64
@@ -293,8 +294,14 @@ def set_captions() -> Callable[[StudyFiles, str, dict[int, str]], None]:
 
 
 @pytest.fixture(scope="session")
-def page(study: StudyFiles) -> Path:
+def measuring(tmp_path_factory: pytest.TempPathFactory) -> Measuring:
+    """What resamples, with a cache of the tests' own."""
+    return Measuring(200, cache=tmp_path_factory.mktemp("resampled"))
+
+
+@pytest.fixture(scope="session")
+def page(study: StudyFiles, measuring: Measuring) -> Path:
     """The page of the study, with its sounds."""
     out = study.results.parent / "report" / "index.html"
-    write_page(study.results, out, [study.dataset])
+    write_page(study.results, out, [study.dataset], measuring=measuring)
     return out

@@ -213,11 +213,11 @@ def test_charts_are_drawn_and_answer(visit):
         assert "#clip=test-0000" in tab.evaluate("location.hash")
 
 
-def test_hostile_texts_are_shown_and_not_executed(visit, make_study, set_captions, tmp_path):
+def test_hostile_texts_are_shown_and_not_executed(visit, make_study, set_captions, tmp_path, measuring):
     files = make_study()
     set_captions(files, "additive-s0", {0: HOSTILE, 1: RIGHT_TO_LEFT, 2: "rain " * 1000})
     out = tmp_path / "report" / "index.html"
-    write_page(files.results, out, [files.dataset])
+    write_page(files.results, out, [files.dataset], measuring=measuring)
     with visit("#clip=test-00000", out) as tab:
         caption = tab.locator("#clip .said .caption").first
         assert caption.text_content() == HOSTILE
@@ -296,16 +296,16 @@ def test_nothing_is_hard_to_reach(visit, view, scheme):
     assert said == []
 
 
-def test_a_clip_without_room_plays_from_its_file_while_that_is_there(visit, make_study, tmp_path):
+def test_a_clip_without_room_plays_from_its_file_while_that_is_there(visit, make_study, tmp_path, measuring):
     files = make_study()
     out = tmp_path / "report" / "index.html"
-    write_page(files.results, out, [files.dataset], Limits(media_bytes=0))
+    write_page(files.results, out, [files.dataset], Limits(media_bytes=0), measuring=measuring)
     with visit("#clip=test-00000", out) as tab:
         eventually(tab, "document.querySelector('#clip audio').duration > 1.8")
         assert tab.locator("#clip").get_by_text("Not embedded: the limit of 0 MB").is_visible()
 
 
-def test_a_clip_of_video_plays_and_is_heard(visit, make_study, tmp_path):
+def test_a_clip_of_video_plays_and_is_heard(visit, make_study, tmp_path, measuring):
     pytest.importorskip("av")
     files = make_study()
     rows = read_manifest(files.dataset / "manifest.parquet")
@@ -316,7 +316,7 @@ def test_a_clip_of_video_plays_and_is_heard(visit, make_study, tmp_path):
     rows[0] = rows[0].model_copy(update={"path": place})
     write_manifest(files.dataset / "manifest.parquet", rows)
     out = tmp_path / "index.html"
-    write_page(files.results, out, [files.dataset])
+    write_page(files.results, out, [files.dataset], measuring=measuring)
     with visit("#clip=test-00000", out) as tab:
         film = "document.querySelector('#clip video')"
         eventually(tab, f"{film}.videoWidth === 64 && {film}.duration > 1.8")

@@ -107,13 +107,13 @@ def test_the_data_hold_what_was_said_and_known(page):
     assert all(data["rows"][name] for name in ("scores", "curves", "gates", "stability"))
 
 
-def test_a_hostile_text_stands_in_the_data_alone(make_study, set_captions, tmp_path):
+def test_a_hostile_text_stands_in_the_data_alone(make_study, set_captions, tmp_path, measuring):
     files = make_study()
     set_captions(files, "additive-s0", {0: HOSTILE, 1: "rain " * 1000})
     card = files.results / "study_card.json"
     card.write_text(card.read_text().replace("a small study", HOSTILE.replace('"', "")))
     out = tmp_path / "index.html"
-    write_page(files.results, out, [files.dataset])
+    write_page(files.results, out, [files.dataset], measuring=measuring)
     elements = parse(out)
     assert [one for tag, one in elements.tags if tag == "script" and one.get("type") is None] == [{}, {}]
     assert not any(tag == "img" or "onerror" in one for tag, one in elements.tags)
@@ -121,33 +121,40 @@ def test_a_hostile_text_stands_in_the_data_alone(make_study, set_captions, tmp_p
     assert data_of(out)["sets"][0]["outputs"][0]["captions"][:2] == [HOSTILE, "rain " * 1000]
 
 
-def test_a_study_without_clips_still_has_a_page(make_study, tmp_path):
+def test_a_study_without_clips_still_has_a_page(make_study, tmp_path, measuring):
     files = make_study()
     for path in sorted(files.results.glob("runs/*/predictions/*.json")):
         path.unlink()
     for path in sorted(files.results.glob("runs/*/scores/*.json")):
         path.unlink()
-    summary = write_page(files.results, tmp_path / "index.html")
+    summary = write_page(files.results, tmp_path / "index.html", measuring=measuring)
     assert summary.clips == 0
     assert data_of(tmp_path / "index.html")["sets"] == []
     assert "has no predictions and no scores" in (tmp_path / "index.html").read_text()
 
 
-def test_predictions_of_no_clip_and_clips_without_a_prediction_are_said(make_study, tmp_path):
+def test_predictions_of_no_clip_and_clips_without_a_prediction_are_said(make_study, tmp_path, measuring):
     files = make_study()
     empty = files.run("additive-s0") / "predictions" / "audio.json"
     made = Predictions.read(empty)
     made.model_copy(update={"items": made.items[:3]}).write(empty)
     nothing = files.run("cross-attention-s0") / "predictions" / "audio.json"
     Predictions.read(nothing).model_copy(update={"items": ()}).write(nothing)
-    write_page(files.results, tmp_path / "index.html", [files.dataset])
+    write_page(files.results, tmp_path / "index.html", [files.dataset], measuring=measuring)
     outputs = {(one["run"], one["condition"]): one for one in data_of(tmp_path / "index.html")["sets"][0]["outputs"]}
     assert outputs["additive-s0", "audio"]["captions"][2:4] == [made.items[2].caption, None]
     assert outputs["cross-attention-s0", "audio"]["captions"] == [None] * 8
 
 
-def test_what_is_left_out_stands_in_the_page(study, tmp_path):
-    summary = write_page(study.results, tmp_path / "index.html", [study.dataset], Limits(clips=6, media_bytes=0), False)
+def test_what_is_left_out_stands_in_the_page(study, tmp_path, measuring):
+    summary = write_page(
+        study.results,
+        tmp_path / "index.html",
+        [study.dataset],
+        Limits(clips=6, media_bytes=0),
+        False,
+        measuring=measuring,
+    )
     text = (tmp_path / "index.html").read_text()
     assert summary.clips == 6
     assert summary.audible == 0

@@ -24,6 +24,7 @@ from fusion_eval.schemas.retention import (
     Retention,
     RetentionBackbone,
 )
+from fusion_report.measuring import Measuring
 from fusion_report.page.chart_data import MOST_POINTS, curve_rows, stability_rows
 from fusion_report.page.clips import TextBudget, describe_outputs, gather_sets
 from fusion_report.page.datasets import open_dataset
@@ -35,12 +36,12 @@ from fusion_report.page.tables import controls_table, results_table, retention_t
 from fusion_report.page.weight import Limits, evenly_spaced, spread_out
 
 
-def groups_by_label(folder: Path):
-    return {group.label: group for group in group_runs(read_outputs(folder))}
+def groups_by_label(folder: Path, measuring: Measuring):
+    return {group.label: group for group in group_runs(read_outputs(folder), measuring)}
 
 
-def test_seeds_are_put_together_and_what_is_lacking_says_why(study):
-    groups = groups_by_label(study.results)
+def test_seeds_are_put_together_and_what_is_lacking_says_why(study, measuring):
+    groups = groups_by_label(study.results, measuring)
     assert list(groups) == ["additive", "additive + SCST", "cross-attention", "concat", "hybrid"]
     additive = groups["additive"].cell("audio", "cider_d")
     assert sorted(additive.by_seed) == [0, 1, 2]
@@ -61,20 +62,20 @@ def test_seeds_are_put_together_and_what_is_lacking_says_why(study):
     )
 
 
-def test_an_interval_is_given_only_where_the_corpus_value_is_a_mean_of_clips(make_study):
+def test_an_interval_is_given_only_where_the_corpus_value_is_a_mean_of_clips(make_study, measuring):
     files = make_study()
     path = files.run("additive-s0+scst") / "scores" / "audio.json"
     content = json.loads(path.read_text())
     content["metrics"]["cider_d"] += 0.25
     path.write_text(json.dumps(content))
-    cell = groups_by_label(files.results)["additive + SCST"].cell("audio", "cider_d")
+    cell = groups_by_label(files.results, measuring)["additive + SCST"].cell("audio", "cider_d")
     assert cell.value == pytest.approx(content["metrics"]["cider_d"])
     assert (cell.low, cell.high) == (None, None)
 
 
-def test_tables_hold_every_group_and_number_the_reasons(study):
+def test_tables_hold_every_group_and_number_the_reasons(study, measuring):
     results = read_outputs(study.results)
-    groups = group_runs(results)
+    groups = group_runs(results, measuring)
     text = to_html(results_table(groups, metrics_of(groups), "scenes"))
     for expected in (
         "additive + reranked",
@@ -93,11 +94,11 @@ def test_tables_hold_every_group_and_number_the_reasons(study):
     assert "missing: It has not been run." in listed
 
 
-def test_text_of_a_run_is_no_markup_in_a_table(make_study):
+def test_text_of_a_run_is_no_markup_in_a_table(make_study, measuring):
     files = make_study()
     card = files.results / "study_card.json"
     card.write_text(card.read_text().replace("It has not been run.", "<script>alert(1)</script>"))
-    groups = group_runs(read_outputs(files.results))
+    groups = group_runs(read_outputs(files.results), measuring)
     text = to_html(results_table(groups, ["cider_d"], "<b>scenes</b>"))
     found = []
     parser = HTMLParser()
@@ -380,7 +381,7 @@ def test_a_stability_row_that_is_no_number_is_left_out(make_study):
     ]
 
 
-def test_a_run_of_several_modalities_is_judged_by_all_of_them_together(make_study):
+def test_a_run_of_several_modalities_is_judged_by_all_of_them_together(make_study, measuring):
     files = make_study()
     for folder in ("predictions", "scores"):
         place = files.run("cross-attention-s0") / folder
@@ -388,7 +389,7 @@ def test_a_run_of_several_modalities_is_judged_by_all_of_them_together(make_stud
         shutil.copy(place / "shuffled.json", place / "audio.json")
         (place / "shuffled.json").rename(place / "shuffled-video.json")
     results = read_outputs(files.results)
-    groups = groups_by_label(files.results)
+    groups = groups_by_label(files.results, measuring)
     group = groups["cross-attention"]
     assert group.whole == "audio+video"
     text = to_html(results_table([group], ["cider_d"], "scenes"))
@@ -427,14 +428,14 @@ def test_a_study_that_keeps_its_references_shows_them_without_its_dataset(make_s
     assert entry == {"reason": "No dataset scenes was given to the page (--audio DATASET_ROOT)."}
 
 
-def test_an_oracle_stands_apart_and_is_never_the_best(make_study):
+def test_an_oracle_stands_apart_and_is_never_the_best(make_study, measuring):
     files = make_study()
     scores = Scores.read(files.run("additive-s1") / "scores" / "audio.json")
     clips = [{"id": clip.id, "cider_d_max": clip.values["cider_d"] + 5} for clip in scores.per_clip]
     content = {**scores.model_dump(mode="json", exclude_none=True), "oracle": ["cider_d_max"], "per_clip": clips}
     content["metrics"] = {"cider_d_max": scores.metrics["cider_d"] + 5}
     Scores.model_validate(content).write(files.run("additive-s1") / "scores" / "oracle.json")
-    group = groups_by_label(files.results)["additive"]
+    group = groups_by_label(files.results, measuring)["additive"]
     assert group.cell("oracle", "cider_d").by_seed == {1: pytest.approx(scores.metrics["cider_d"] + 5)}
     assert "seed 0: oracle was not measured" in group.cell("oracle", "cider_d").reason
     text = to_html(results_table([group], ["cider_d"], "scenes"))

@@ -104,7 +104,8 @@ def _write_page(study: Study, path: Path, dataset_roots: list[Path]) -> None:
     from fusion_core.progress import track
     from fusion_report.page import write_page
 
-    write_page(study.results.root, path, dataset_roots, track=lambda items: track(items, "clips"))
+    measuring = study.measuring
+    write_page(study.results.root, path, dataset_roots, track=lambda items: track(items, "clips"), measuring=measuring)
 
 
 def _show(found: Checklist) -> None:

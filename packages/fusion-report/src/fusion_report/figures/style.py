@@ -26,7 +26,8 @@ COLUMN, PAGE = 317, 672
 LABEL, TITLE = 10, 11
 FORMATS = ("svg", "png", "pdf")
 _SCALE = 3  # of the PNG: 288 dots an inch
-_NO_DATE = re.compile(rb"/(CreationDate|ModDate) ?\([^)]*\)")
+_DATE = re.compile(rb"/(CreationDate|ModDate) ?\([^)]*\)")
+_ENTRIES = re.compile(rb"(?:^ +/[a-z]+[0-9]+ [0-9]+ 0 R\n){2,}", re.MULTILINE)  # what a page's resources refer to
 RULE = "#6b6b6b"
 SHAPES = {"XE": "circle", "+ SCST": "diamond", "ablation": "triangle-up"}
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [1, 3], [10, 2])
@@ -148,7 +149,13 @@ def render(specified: str, format_name: str) -> bytes:
         return vl_convert.vegalite_to_svg(specified).encode()
     if format_name == "png":
         return bytes(vl_convert.vegalite_to_png(specified, scale=_SCALE))
-    return _NO_DATE.sub(rb"", bytes(vl_convert.vegalite_to_pdf(specified)))
+    return _settled(bytes(vl_convert.vegalite_to_pdf(specified)))
+
+
+def _settled(pdf: bytes) -> bytes:
+    """Return a PDF without dates and with its resources in order; no byte changes its place, as the file tells where each object is."""
+    undated = _DATE.sub(lambda found: b" " * len(found[0]), pdf)
+    return _ENTRIES.sub(lambda found: b"".join(sorted(found[0].splitlines(keepends=True))), undated)
 
 
 def write(chart: Any, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:

@@ -84,6 +84,7 @@ def write_page(
     limits: Limits | None = None,
     links: bool = True,
     track: Track = iter,
+    measuring: Measuring | None = None,
 ) -> PageSummary:
     """Write the page of a results folder; the same files give the same bytes.
 
@@ -94,6 +95,7 @@ def write_page(
         limits: how much goes into the page.
         links: whether clips without room are linked to their files.
         track: called with the clips to be decoded, such as a progress bar.
+        measuring: gives values and intervals; by default as the tables of ``fusion report all`` have them.
 
     Raises:
         DataError: the folder holds no results, or a dataset root is none.
@@ -105,10 +107,11 @@ def write_page(
     sets = gather_sets(results, datasets, limits)
     media = MediaCollector(limits.media_bytes, out, links).collect(sets, track)
     budget = TextBudget(limits.text_bytes)
-    groups = group_runs(results)
+    study = Study(results.results, report_groups(results.results), measuring or Measuring())
+    groups = group_runs(results, study.measuring)
     data, problems = _data(results, groups, sets, media, budget)
     left_out = _left_out(sets, media, budget, limits, problems)
-    page = _assemble(results, groups, data, media, left_out).encode()
+    page = _assemble(results, study, groups, data, media, left_out).encode()
     write_atomic(out, page)
     audible = sum("block" in entry for entry in media.entries.values())
     return PageSummary(str(out), len(page), sum(len(one.ids) for one in sets), audible, tuple(left_out))
@@ -169,7 +172,12 @@ def _left_out(
 
 
 def _assemble(
-    results: PageResults, groups: Sequence[Group], data: dict[str, Any], media: Media, left_out: Sequence[str]
+    results: PageResults,
+    study: Study,
+    groups: Sequence[Group],
+    data: dict[str, Any],
+    media: Media,
+    left_out: Sequence[str],
 ) -> str:
     style = _asset("style.css")
     script = "'use strict';\n(() => {\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
@@ -180,7 +188,7 @@ def _assemble(
         policy=_policy([style], [libraries, script]),
         style=style,
         overview=to_html(overview(results, groups)),
-        tables=to_html(_tables(results, groups)),
+        tables=to_html(_tables(results, study, groups)),
         decisions=to_html(decisions_list(results.study)),
         runs=to_html(runs_table(results)),
         left_out="\n".join(f"<li dir=auto>{html.escape(sentence)}</li>" for sentence in left_out)
@@ -193,7 +201,7 @@ def _assemble(
     )
 
 
-def _tables(results: PageResults, groups: Sequence[Group]) -> list[Any]:
+def _tables(results: PageResults, study: Study, groups: Sequence[Group]) -> list[Any]:
     elements: list[Any] = []
     captioned = [group for group in groups if group.stage not in STAGES_WITHOUT_CAPTIONS]
     for dataset in dict.fromkeys(group.dataset for group in captioned):
@@ -204,7 +212,6 @@ def _tables(results: PageResults, groups: Sequence[Group]) -> list[Any]:
         elements += results_table(main or varied, metrics, f"{dataset}, test clips heard as they are")
         elements += results_table(varied, metrics, f"{dataset}, variants") if main and varied else []
         elements += controls_table(main or varied, metrics, dataset)
-    study = Study(results.results, report_groups(results.results), Measuring())
     return elements + watching_tables(study) + retention_table(results)
 
 

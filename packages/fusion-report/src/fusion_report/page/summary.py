@@ -1,25 +1,23 @@
 """The numbers of the tables and charts: runs that differ in the seed alone put together, and why a number is absent.
 
-A value is the mean over seeds of the corpus values; its interval is a bootstrap over clips of the mean over seeds, and is given
-only where the corpus value is the mean of the clips' values (CIDEr-D is, METEOR is not).
+A value is the mean over seeds of the corpus values; its interval is that of the report's tables, a bootstrap over clips of the
+mean over seeds, and is given where the seeds were scored on the same clips and the metric can be resampled.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
+from fusion_eval.errors import DataError
 from fusion_eval.schemas import Scores
 
-from fusion_report.controls import bootstrap_interval
+from fusion_report.measuring import Measuring
 from fusion_report.metric_names import label_of
 from fusion_report.page.labels import METRICS, run_label
 from fusion_report.page.outputs import AUDIO, ORACLE, PageResults, PageRun
-
-MEAN_TOLERANCE = 1e-6
+from fusion_report.table import measured
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class Group:
         stage: of training, such as xe.
         dataset: its name.
         runs: one a seed, those that came to nothing among them.
+        measuring: gives values and intervals.
     """
 
     label: str
@@ -60,6 +59,7 @@ class Group:
     stage: str
     dataset: str
     runs: tuple[PageRun, ...]
+    measuring: Measuring = field(repr=False, compare=False)
     _cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -111,7 +111,22 @@ class Group:
                 reasons.append(f"seed {run.plan.seed}: {why}")
             else:
                 scored[run.plan.seed] = output.scores
-        return _cell(scored, metric, _in_short(reasons, len(self.runs)))
+        return self._cell(scored, metric, _in_short(reasons, len(self.runs)))
+
+    def _cell(self, scored: dict[int, Scores], metric: str, reason: str) -> Cell:
+        if not scored:
+            return Cell(reason=reason or "no run")
+        by_seed = {seed: scores.metrics[metric] for seed, scores in sorted(scored.items())}
+        files = [scored[seed] for seed in by_seed]
+        # All that the files share is measured at once, so a table's row is resampled once.
+        shared = [name for name in files[0].metrics if all(name in one.metrics for one in files)]
+        try:
+            found = measured(self.measuring.values(files, shared)[metric], ())
+        except DataError as error:  # other clips for each seed: a mean, but nothing to resample
+            deviation = statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None
+            reason = "; ".join(filter(None, [reason, str(error)]))
+            return Cell(statistics.fmean(by_seed.values()), None, None, deviation, by_seed, reason)
+        return Cell(found.value, found.low, found.high, found.stdev, by_seed, reason)
 
 
 def _absent(run: PageRun, condition: str) -> str:
@@ -127,36 +142,14 @@ def _in_short(reasons: Sequence[str], runs: int) -> str:
     return "; ".join(reasons)
 
 
-def _cell(scored: dict[int, Scores], metric: str, reason: str) -> Cell:
-    if not scored:
-        return Cell(reason=reason or "no run")
-    by_seed = {seed: scores.metrics[metric] for seed, scores in sorted(scored.items())}
-    value = statistics.fmean(by_seed.values())
-    deviation = statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None
-    low, high = _interval(list(scored.values()), metric, value)
-    return Cell(value, low, high, deviation, by_seed, reason)
-
-
-def _interval(scored: Sequence[Scores], metric: str, value: float) -> tuple[float | None, float | None]:
-    by_clip: dict[str, list[float]] = {}
-    for scores in scored:
-        for clip in scores.per_clip:
-            if metric in clip.values:
-                by_clip.setdefault(clip.id, []).append(clip.values[metric])
-    means = np.array([statistics.fmean(values) for values in by_clip.values()])
-    if len(means) < 2 or not math.isclose(float(means.mean()), value, abs_tol=MEAN_TOLERANCE):
-        return None, None
-    return bootstrap_interval(means)
-
-
-def group_runs(results: PageResults) -> list[Group]:
+def group_runs(results: PageResults, measuring: Measuring) -> list[Group]:
     """Return the runs in groups of seeds, those of a system together, in the order in which systems and groups begin."""
     systems = list(dict.fromkeys(run.plan.system for run in results.runs))
     groups: dict[tuple[str, str, str], list[PageRun]] = {}
     for run in results.runs:
         groups.setdefault((run.plan.dataset, run_label(run.plan), run.plan.stage), []).append(run)
     found = [
-        Group(label, runs[0].plan.system, stage, dataset, tuple(runs))
+        Group(label, runs[0].plan.system, stage, dataset, tuple(runs), measuring)
         for (dataset, label, stage), runs in groups.items()
     ]
     return sorted(found, key=lambda group: systems.index(group.system))
