@@ -153,7 +153,7 @@ def render(specified: str, format_name: str) -> bytes:
 
 
 def _settled(pdf: bytes) -> bytes:
-    """Return a PDF without dates and with its resources in order; no byte changes its place, as the file tells where each object is."""
+    """Return a PDF without dates and with its resources in order; its length stays, as it says where each object begins."""
     undated = _DATE.sub(lambda found: b" " * len(found[0]), pdf)
     return _ENTRIES.sub(lambda found: b"".join(sorted(found[0].splitlines(keepends=True))), undated)
 
