@@ -37,8 +37,7 @@ from fusion_train.learner import Learner, Pair
 from fusion_train.objectives.reward import CaptionReward
 from fusion_train.reading import prompt_head
 from fusion_train.sampling import SampledCaption, sample_captions
-
-ROWS_AT_ONCE = 64
+from fusion_train.token_logprobs import token_logprobs
 
 
 @dataclass
@@ -214,16 +213,11 @@ class SelfCritical:
 
     def _logprobs(self, targets_M: Tensor, hidden_MD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log-probability of each sampled token, and the sum of the entropies of their distributions."""
-        logits_MV = self.learner.backbone.logits(hidden_MD).float()
-        if self.settings.temperature != 1:
-            logits_MV = logits_MV / self.settings.temperature
-        all_MV = logits_MV.log_softmax(dim=-1)
-        logprob_M = all_MV.gather(1, targets_M[:, None])[:, 0]
-        if self.settings.entropy > 0 and torch.is_grad_enabled():
-            return logprob_M, -(all_MV.exp() * all_MV).sum()
-        with torch.no_grad():  # it is logged alone: row by row, what is needed in between stays small
-            parts = [(part_MV.exp() * part_MV).sum() for part_MV in torch.split(all_MV, ROWS_AT_ONCE)]
-        return logprob_M, -torch.stack(parts).sum()
+        backbone, temperature = self.learner.backbone, self.settings.temperature
+        if not self.settings.entropy:
+            return token_logprobs(backbone, hidden_MD, targets_M, temperature)
+        all_MV = (backbone.logits(hidden_MD).float() / temperature).log_softmax(dim=-1)
+        return all_MV.gather(1, targets_M[:, None])[:, 0], -(all_MV.exp() * all_MV).sum()
 
     def _divergence(
         self, batch: Batch, features: FeatureSequence, stream_RSD: Tensor | None, logprob_M: Tensor
