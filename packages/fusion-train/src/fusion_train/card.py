@@ -126,6 +126,7 @@ def _dataset(dataset: PreparedDataset) -> DatasetCard:
     return DatasetCard(
         name=dataset.name,
         root_sha256=dataset.card.sha256(),
+        recipe_sha256=dataset.card.recipe_sha256,
         references_sha256={split: dataset.references(split).sha256() for split in splits},
         counts_by_status=counts_by_status(dataset.manifest),
     )

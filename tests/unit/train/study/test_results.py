@@ -6,10 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fusion_core.registry import LazyRegistry
+from fusion_eval.schemas import ReferenceItem, References, RunCard
 from fusion_eval.schemas.study import StudyCard
+from fusion_train.datasets.base import DatasetCard, json_sha256
 from fusion_train.study import schedule
 from fusion_train.study.config import Study
 from fusion_train.study.kept import KeptResults
@@ -77,6 +80,47 @@ def test_a_measure_that_cannot_be_had_here_asks_for_no_weights(
     (tmp_path / "cache" / "backbones" / "big-vlm-0123").mkdir(parents=True)
     (tmp_path / "cache" / "backbones" / "big-vlm-0123" / "card.json").touch()
     assert [chain.runs for chain in open_chains(plan, work, results)] == [("additive-s0",), ("additive-s1",)]
+
+
+@pytest.mark.parametrize(
+    ("options", "then", "again"),
+    [
+        ({"seed": 0, "version": 1}, {"recipe_sha256": "same"}, False),  # other bytes by rounding, the same recipe
+        ({"seed": 0, "version": 2}, {"recipe_sha256": "0" * 64}, True),
+        ({"seed": 0, "version": 1}, {"references_sha256": {"test": "same"}}, False),  # a card of before
+        ({"seed": 0, "version": 1}, {"references_sha256": {"test": "0" * 64}}, True),
+        ({"audio_dir": "there"}, {"recipe_sha256": None}, True),  # files: their bytes are what counts
+    ],
+)
+def test_made_clips_are_known_by_their_recipe_and_files_by_their_bytes(
+    options: dict[str, Any],
+    then: dict[str, Any],
+    again: bool,
+    study: MakeStudy,
+    results: KeptResults,
+    finish: Finish,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    plan = plan_study(study(experiments=[{"name": "A2", "phase": 1}], seeds=[0]))
+    (run,) = plan.runs.values()
+    finish(run)
+    root = tmp_path / "scenes"
+    references = References(dataset="scenes", split="test", items=(ReferenceItem(id="c0", references=("a dog",)),))
+    references.write(root / "references" / "test.json")
+    prepared = DatasetCard(
+        name="scenes", options=options, options_sha256=json_sha256(options), manifest_sha256="1" * 64
+    )
+    prepared.write(root / "dataset.json")
+    monkeypatch.setattr(schedule, "default_root", lambda *_: root)
+    path = results.folder(run.name) / "run_card.json"
+    card = RunCard.read(path)
+    then = {key: prepared.recipe_sha256 if value == "same" else value for key, value in then.items()}
+    if then.get("references_sha256") == {"test": "same"}:
+        then["references_sha256"] = {"test": references.sha256()}
+    dataset = card.dataset.model_copy(update={"root_sha256": "2" * 64, **then})
+    card.model_copy(update={"dataset": dataset}).write(path)
+    assert bool(open_chains(plan, Workspace(tmp_path / "work"), results)) is again
 
 
 def test_the_card_says_of_every_run_where_it_stands(

@@ -18,6 +18,10 @@ class DatasetCard(Record):
 
     name: str = Field(min_length=1)
     root_sha256: Sha256 | None = Field(default=None, description="Hash of the prepared folder's dataset.json.")
+    recipe_sha256: Sha256 | None = Field(
+        default=None,
+        description="Hash of the options and version by which the clips were made; absent where they come from files.",
+    )
     references_sha256: dict[str, Sha256] = Field(description="Hash of the references by split.")
     counts_by_status: dict[str, Count] = Field(description="Clips of the manifest by status.")
 

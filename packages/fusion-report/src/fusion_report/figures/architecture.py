@@ -110,12 +110,16 @@ def _texts(card: RunCard, depth: int, sites: Sequence[int]) -> Any:
         low, _ = _block(site, depth)
         gate = f" = {abs(gates[site]):.2f}" if site in gates else ""
         rows.append((sum((_LEFT[1], _RIGHT[0])) / 2 + 4, low + 9, f"α({site}){gate}"))
-    beside = _RIGHT[0] - 26
-    rows += [(beside, 78, f"{depth} frozen"), (beside, 64, "blocks of"), (beside, 50, card.backbone.name)]
+    beside = _RIGHT[0] - 5
+    stack = [(beside, 78, f"{depth} frozen"), (beside, 64, "blocks of"), (beside, 50, card.backbone.name)]
+    return altair.layer(_words(rows, "center"), _words(stack, "right"))
+
+
+def _words(rows: Sequence[tuple[float, float, str]], align: str) -> Any:
     x, y = _scales()
     return (
         altair.Chart(polars.DataFrame(rows, ["x", "y", "text"], orient="row"))
-        .mark_text(fontSize=LABEL, color="#1a1a1a", baseline="middle")
+        .mark_text(fontSize=LABEL, color="#1a1a1a", baseline="middle", align=align)
         .encode(x=altair.X("x:Q", scale=x), y=altair.Y("y:Q", scale=y), text="text:N")
     )
 

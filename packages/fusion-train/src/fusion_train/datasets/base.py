@@ -47,6 +47,11 @@ class DatasetCard(Schema):
     manifest_sha256: Sha256
     statistics: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def recipe_sha256(self) -> str | None:
+        """The hash of options and version where a recipe makes the clips; None where they come from files."""
+        return self.options_sha256 if "version" in self.options else None
+
 
 @dataclass(frozen=True)
 class PreparedDataset:

@@ -10,7 +10,7 @@ from fusion_core.files import cache_dir
 from fusion_eval.schemas import RunCard
 
 from fusion_train.backbone_builders import BUILDERS
-from fusion_train.datasets.base import CARD, DatasetCard
+from fusion_train.datasets.base import CARD, DatasetCard, open_dataset
 from fusion_train.datasets.registry import dataset_names, default_root, parse_options
 from fusion_train.study.kept import KeptResults
 from fusion_train.study.plan import Plan, PlannedRun
@@ -101,11 +101,21 @@ def _ancestors_without_weights(plan: Plan, run: PlannedRun, work: Workspace) -> 
 
 
 def _has_other_data(run: PlannedRun, folder: Path) -> bool:
-    """Say whether the dataset as it is prepared here is another one than the kept results were computed on."""
+    """Say whether the dataset as it is prepared here is another one than the kept results were computed on.
+
+    Clips from files are compared by their bytes. Those that a recipe makes are known by its options and version: their sounds
+    are the same on every processor up to rounding, and a study may go on where it did not begin.
+    """
     card = folder / "run_card.json"
     if not card.is_file():
         return False
     root = default_root(run.dataset, parse_options(run.dataset, run.settings.dataset))
     if not (root / CARD).is_file():
         return False
-    return RunCard.read(card).dataset.root_sha256 != DatasetCard.read(root / CARD).sha256()
+    then, now = RunCard.read(card).dataset, DatasetCard.read(root / CARD)
+    if then.root_sha256 == now.sha256():
+        return False
+    if now.recipe_sha256 is None or then.recipe_sha256 is not None:
+        return now.recipe_sha256 is None or then.recipe_sha256 != now.recipe_sha256
+    dataset = open_dataset(root)  # a card of before recipes were written down: its texts must be the same
+    return any(dataset.references(split).sha256() != digest for split, digest in then.references_sha256.items())
