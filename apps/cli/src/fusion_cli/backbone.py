@@ -44,7 +44,7 @@ def build(
 def list_backbones(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List the backbones that have a name, and which of them can be built here.
+    """List the backbones that have a name, what those that see make of new images, and which of them can be built here.
 
     Any folder with a model of transformers is a backbone too: fusion train scenes --set backbone=FOLDER.
 
@@ -53,20 +53,32 @@ def list_backbones(
     from fusion_core.pretrained import BACKBONES
     from fusion_train.backbone_builders import BUILDERS
 
-    rows = [{"name": name, "built_by": _command(name, BUILDERS.names())} for name in BACKBONES.names()]
+    rows = [_row(name, BUILDERS.names()) for name in BACKBONES.names()]
     if as_json:
         print_json(rows)
         return
     from rich.table import Table
 
-    table = Table("backbone", "built by")
+    table = Table("backbone", "trained", "answers", "blind", "built by")
     for row in rows:
-        table.add_row(row["name"], row["built_by"])
+        scores = (f"{row[key]:.1%}" if row[key] is not None else "" for key in ("accuracy", "blind"))
+        table.add_row(row["name"], row["trained"] or "", *scores, row["built_by"] or "")
     stdout.print(table)
+    stdout.print("answers: questions about new images answered rightly, mean over the kinds; blind: without the image.")
 
 
-def _command(name: str, builders: list[str]) -> str:
-    return f"fusion backbone build {name}" if name in builders else ""
+def _row(name: str, builders: list[str]) -> dict[str, Any]:
+    """Return what the list says of a backbone."""
+    from fusion_train.backbone_builders import find_trained
+
+    found = find_trained(name) if name in builders else None
+    return {
+        "name": name,
+        "trained": None if found is None else "on this machine" if found.built_here else "with the package",
+        "accuracy": None if found is None else found.accuracy,
+        "blind": None if found is None else found.blind,
+        "built_by": f"fusion backbone build {name}" if name in builders else None,
+    }
 
 
 def _result(built: BuiltBackbone) -> dict[str, Any]:

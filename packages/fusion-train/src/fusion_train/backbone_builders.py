@@ -6,9 +6,13 @@ and goes on where it was; a backbone that was built is not built again unless ``
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from fusion_core.files import cache_dir
 from fusion_core.registry import LazyRegistry
 
 BUILDERS = LazyRegistry(
@@ -19,6 +23,8 @@ BUILDERS = LazyRegistry(
         "tiny-vlm": "fusion_train.tiny_vlm.build:build_tiny_vlm",
     },
 )
+_PACKAGES = ("fusion_core", "fusion_encoders")
+_CARD = "card.json"
 
 
 @dataclass(frozen=True)
@@ -59,3 +65,32 @@ class BuiltBackbone:
     weights_sha256: str
     minutes: float
     scores: tuple[CategoryScore, ...]
+
+
+@dataclass(frozen=True)
+class TrainedBackbone:
+    """A backbone that was trained by a builder, as its card says.
+
+    Attributes:
+        card: where the card lies.
+        built_here: whether it was built on this machine; if not, it comes with a package.
+        accuracy: mean over the kinds of questions about images that training never showed.
+        blind: the same without the image.
+    """
+
+    card: Path
+    built_here: bool
+    accuracy: float
+    blind: float
+
+
+def find_trained(name: str) -> TrainedBackbone | None:
+    """Return the trained backbone that a name stands for: the newest built here, or else the one that comes with a package."""
+    built = sorted((cache_dir() / "backbones").glob(f"{name}-*/{_CARD}"), key=lambda path: path.stat().st_mtime)
+    shipped = [Path(str(files(package) / "weights" / name / _CARD)) for package in _PACKAGES]
+    for card in (*reversed(built), *shipped):
+        if card.is_file():
+            scores: list[dict[str, Any]] = json.loads(card.read_text(encoding="utf-8"))["scores"]
+            accuracy, blind = (sum(score[which] for score in scores) / len(scores) for which in ("accuracy", "blind"))
+            return TrainedBackbone(card, card in built, accuracy, blind)
+    return None

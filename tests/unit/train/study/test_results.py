@@ -78,7 +78,8 @@ def test_a_measure_that_cannot_be_had_here_asks_for_no_weights(
     card = update_card(seeing, work, results)
     assert "fusion backbone build big-vlm" in str(card.runs[0].measures["retention"].reason)
     (tmp_path / "cache" / "backbones" / "big-vlm-0123").mkdir(parents=True)
-    (tmp_path / "cache" / "backbones" / "big-vlm-0123" / "card.json").touch()
+    scores = {"scores": [{"accuracy": 0.8, "blind": 0.3}]}
+    (tmp_path / "cache" / "backbones" / "big-vlm-0123" / "card.json").write_text(json.dumps(scores))
     assert [chain.runs for chain in open_chains(plan, work, results)] == [("additive-s0",), ("additive-s1",)]
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from fusion_core.files import cache_dir
 from fusion_eval.schemas import RunCard
 
-from fusion_train.backbone_builders import BUILDERS
+from fusion_train.backbone_builders import BUILDERS, find_trained
 from fusion_train.datasets.base import CARD, DatasetCard, open_dataset
 from fusion_train.datasets.registry import dataset_names, default_root, parse_options
 from fusion_train.study.kept import KeptResults
@@ -84,10 +82,7 @@ def not_here(plan: Plan) -> dict[str, Failure]:
 
 def _is_here(backbone: str) -> bool:
     """Say whether a backbone comes with the package, is built, or is none that has to be built."""
-    if backbone not in BUILDERS.names():
-        return True
-    shipped = any((files(package) / "weights" / backbone).is_dir() for package in ("fusion_core", "fusion_encoders"))
-    return shipped or any((cache_dir() / "backbones").glob(f"{backbone}-*/card.json"))
+    return backbone not in BUILDERS.names() or find_trained(backbone) is not None
 
 
 def _ancestors_without_weights(plan: Plan, run: PlannedRun, work: Workspace) -> set[str]:
