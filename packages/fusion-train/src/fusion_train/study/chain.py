@@ -1,7 +1,8 @@
 """One chain: a run that starts from nothing and those that start from its weights, carried out in one process, one after another.
 
-So an interrupted study leaves whole chains, and the weights of a run serve its children before anything is lost. The same
-function serves every executor, so that it does not matter where a chain ran.
+So an interrupted study leaves whole chains, and the weights of a run serve its children before anything is lost. What is measured
+on all of them comes at the end: what they share is then computed once. The same function serves every executor, so that it does
+not matter where a chain ran.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from fusion_core.errors import FusionError, MissingAssetError
@@ -23,7 +25,7 @@ from fusion_train.study.config import ADDITIVE_STABLE
 from fusion_train.study.decisions import decide_stability
 from fusion_train.study.plan import PlannedRun
 from fusion_train.study.schedule import OpenChain
-from fusion_train.study.steps import Bench, carry_out
+from fusion_train.study.steps import Bench, carry_out, measure
 from fusion_train.study.workspace import Failure
 
 Report = Callable[[str, str], None]
@@ -39,13 +41,31 @@ def run_chain(bench: Bench, chain: OpenChain, report: Report = lambda name, stat
         Interrupted: the process was asked to stop; the state of the run is saved.
     """
     held = _held(bench, chain)
+    carried_out = []
     for run in (bench.plan.runs[name] for name in chain.runs):
         bench.work.clear(run.name)
         report(run.name, "started")
         reason = held or _lacks_parent(bench, run)
         if reason is None:
             with bench.work.at_work(run.name):
-                reason = _attempt(bench, run)
+                reason = _attempt(bench.work.log(run), partial(carry_out, bench, run))
+        if reason is None:
+            carried_out.append(run)
+        else:
+            bench.work.fail(run.name, reason)
+            report(run.name, reason.status)
+    _measure(bench, carried_out, report)
+
+
+def _measure(bench: Bench, runs: Sequence[PlannedRun], report: Report) -> None:
+    """Measure finished runs together."""
+    if not runs:
+        return
+    with contextlib.ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(bench.work.at_work(run.name))
+        reason = _attempt(bench.work.log(runs[0]), partial(measure, bench, runs))
+    for run in runs:
         if reason is not None:
             bench.work.fail(run.name, reason)
         report(run.name, "done" if reason is None else reason.status)
@@ -65,12 +85,11 @@ def _lacks_parent(bench: Bench, run: PlannedRun) -> Failure | None:
     return Failure(status="missing", reason=f"{run.parent}, whose weights it starts from, has none.")
 
 
-def _attempt(bench: Bench, run: PlannedRun) -> Failure | None:
-    """Carry out a run; return why it could not be done."""
-    log = bench.work.log(run)
+def _attempt(log: Path, work: Callable[[], None]) -> Failure | None:
+    """Do what is asked, with all that it prints in a log; return why it could not be done."""
     try:
         with _logged(log):
-            carry_out(bench, run)
+            work()
     except Interrupted:
         raise
     except (MissingAssetError, MissingTool) as reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fusion_core.errors import ConfigError, MissingAssetError
@@ -21,25 +22,28 @@ ORACLE = {"cider_d": "cider_d_max", "spider": "spider_max"}
 EVENT_METRICS = ("event_f1", "order_accuracy", "count_accuracy")
 
 
-def measure_retention(folder: Path, plan: RetentionPlan) -> Path:
-    """Ask the backbone after training what it was asked before; write ``retention.json``.
+def measure_retention(folders: Sequence[Path], plan: RetentionPlan) -> None:
+    """Ask the backbone of some runs after training what it was asked before; write each run's ``retention.json``.
+
+    What no run hears, such as the questions and their images, is read once for all of them.
 
     Raises:
+        ConfigError: the runs differ in backbone or precision.
         MissingAssetError: the backbone that is to be asked is not on this machine, or not known.
     """
     if plan.backbone is not None and plan.backbone not in BACKBONES.names() and not Path(plan.backbone).is_dir():
         raise MissingAssetError(
             f"The backbone {plan.backbone} is not known here: fusion backbone build {plan.backbone}."
         )
-    run = read_run(folder)
-    backbone = shared_backbone([run], plan.backbone)
+    runs = [read_run(folder) for folder in folders]
+    backbone = shared_backbone(runs, plan.backbone)
     probe = choose_probe(plan.probe, backbone).first(plan.items)
     conditions = tuple(name for name in plan.conditions if name != "blind" or probe.with_images().items)
     if plan.scoring.startswith("likelihood") and not all(item.options for item in probe.items):
         raise ConfigError(f"retention.scoring: {probe.name} has questions without options; take contains or exact.")
     inquiry = Inquiry(probe, conditions, plan.scoring, SoundLibrary())
-    (found,) = RetentionMeasurement(backbone, inquiry).measure([run])
-    return write_retention(folder, found)
+    for folder, found in zip(folders, RetentionMeasurement(backbone, inquiry).measure(runs), strict=True):
+        write_retention(folder, found)
 
 
 def measure_rerank(folder: Path, dataset: PreparedDataset, plan: RerankPlan) -> Path:

@@ -1,10 +1,10 @@
-"""Carrying out one run of a study: training from its parent, its measures, and keeping its results."""
+"""Carrying out the runs of a study: training each from its parent, measuring what is finished, and keeping the results."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import torch
 from fusion_core.errors import FusionError, GateFailedError, MissingAssetError
 from fusion_core.files import write_atomic
 from fusion_encoders.registry import load_encoder
+from fusion_eval.errors import FusionError as ScoringError
+from fusion_eval.errors import MissingAssetError as MissingTool
 from fusion_eval.schemas import Predictions, RunCard
 from fusion_eval.schemas.questions import ModalityScores
 from fusion_eval.schemas.study import Measure
@@ -62,7 +64,7 @@ class Bench:
 
 
 def carry_out(bench: Bench, run: PlannedRun) -> None:
-    """Do what is missing of a run: train it where its directory is unfinished, measure, keep.
+    """Train a run where its directory is unfinished, and keep what it said.
 
     Raises:
         Interrupted: it was asked to stop; its state is saved.
@@ -74,14 +76,25 @@ def carry_out(bench: Bench, run: PlannedRun) -> None:
         TRAINERS[run.stage](bench, run)
     if bench.study.flops and run.stage in ("xe", "scst"):
         _count_flops(folder / RUN_CARD, run)
-    kept = bench.kept.find(run)
-    same = kept is not None and _same_weights(folder, bench.kept.folder(run.name))
-    done = dict(kept.measures) if kept is not None and same else {}
-    if not same:
-        _keep(bench, run, done)
-    for name, identity in run.measures.items():
-        if name not in done or done[name].identity != identity:
-            _measure(bench, run, name, done)
+    if bench.kept.find(run) is None or not _same_weights(folder, bench.kept.folder(run.name)):
+        _keep(bench, run, {})
+
+
+def measure(bench: Bench, runs: Sequence[PlannedRun]) -> None:
+    """Measure what is missing on finished runs of one chain, and keep it.
+
+    Raises:
+        Interrupted: it was asked to stop; what was measured is kept.
+    """
+    for name in MEASURES:
+        lacking = [run for run in runs if name in run.measures and _lacks(bench, run, name)]
+        if lacking:
+            _measure(bench, name, lacking)
+
+
+def _lacks(bench: Bench, run: PlannedRun, name: str) -> bool:
+    entry = bench.kept.find(run)
+    return entry is None or not entry.has_measure(name, run.measures[name])
 
 
 def _count_flops(path: Path, run: PlannedRun) -> None:
@@ -97,22 +110,32 @@ def _count_flops(path: Path, run: PlannedRun) -> None:
     card.model_copy(update={"cost": card.cost.model_copy(update={"flops": flops})}).write(path)
 
 
-def _measure(bench: Bench, run: PlannedRun, name: str, done: dict[str, Measure]) -> None:
-    """Measure one thing; where that fails the run stays done, and the measure is named with its reason."""
-    key = f"{run.name}:{name}"
-    bench.announce(f"{run.name}: {name}")
-    bench.work.clear(key)
+def _measure(bench: Bench, name: str, runs: Sequence[PlannedRun]) -> None:
+    """Measure one thing on some runs; where that fails they stay done, and the measure is named with its reason.
+
+    Where several fail together, each is tried alone, so that one cannot spoil the others.
+    """
+    bench.announce(f"{', '.join(run.name for run in runs)}: {name}")
+    keys = [f"{run.name}:{name}" for run in runs]
+    for key in keys:
+        bench.work.clear(key)
     try:
-        MEASURES[name](bench, run)
+        MEASURES[name](bench, runs)
     except Interrupted:
         raise
-    except MissingAssetError as reason:
-        bench.work.fail(key, Failure(status="missing", reason=str(reason)))
-    except (FusionError, OSError) as reason:
-        bench.work.fail(key, Failure(reason=str(reason), log=str(bench.work.log(run))))
+    except (FusionError, ScoringError, OSError) as reason:
+        if len(runs) > 1:
+            for run in runs:
+                _measure(bench, name, [run])
+            return
+        absent = isinstance(reason, MissingAssetError | MissingTool)
+        log = None if absent else str(bench.work.log(runs[0]))
+        bench.work.fail(keys[0], Failure(status="missing" if absent else "failed", reason=str(reason), log=log))
     else:
-        done[name] = Measure(status="done", identity=run.measures[name])
-        _keep(bench, run, done)
+        for run in runs:
+            entry = bench.kept.find(run)
+            done = dict(entry.measures) if entry is not None else {}
+            _keep(bench, run, {**done, name: Measure(status="done", identity=run.measures[name])})
 
 
 def _keep(bench: Bench, run: PlannedRun, measures: dict[str, Measure]) -> None:
@@ -200,12 +223,13 @@ def _watch(bench: Bench, run: PlannedRun) -> None:
     _train(bench, replace(run, settings=settings), ModalExperiment)
 
 
-def _retention(bench: Bench, run: PlannedRun) -> None:
-    measure_retention(bench.folder(run), bench.study.retention)
+def _retention(bench: Bench, runs: Sequence[PlannedRun]) -> None:
+    measure_retention([bench.folder(run) for run in runs], bench.study.retention)
 
 
-def _rerank(bench: Bench, run: PlannedRun) -> None:
-    measure_rerank(bench.folder(run), _dataset(run), bench.study.rerank)
+def _rerank(bench: Bench, runs: Sequence[PlannedRun]) -> None:
+    for run in runs:
+        measure_rerank(bench.folder(run), _dataset(run), bench.study.rerank)
 
 
 TRAINERS: dict[str, Callable[[Bench, PlannedRun], None]] = {
@@ -214,4 +238,4 @@ TRAINERS: dict[str, Callable[[Bench, PlannedRun], None]] = {
     "sanity": _check,
     "video": _watch,
 }
-MEASURES: dict[str, Callable[[Bench, PlannedRun], None]] = {"retention": _retention, "rerank": _rerank}
+MEASURES: dict[str, Callable[[Bench, Sequence[PlannedRun]], None]] = {"retention": _retention, "rerank": _rerank}
