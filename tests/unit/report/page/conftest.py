@@ -24,6 +24,8 @@ from fusion_eval.schemas import (
     SceneEvents,
     write_manifest,
 )
+from fusion_eval.schemas.questions import ModalityScores, Questions
+from fusion_eval.schemas.retention import Answers
 from fusion_eval.schemas.study import StudyCard, StudyRun
 from fusion_eval.scoring import score
 from fusion_report.measuring import Measuring
@@ -305,3 +307,35 @@ def page(study: StudyFiles, measuring: Measuring) -> Path:
     out = study.results.parent / "report" / "index.html"
     write_page(study.results, out, [study.dataset], measuring=measuring)
     return out
+
+
+@pytest.fixture(scope="session")
+def put_questions() -> Callable[[StudyFiles, str], Questions]:
+    """Ask two questions about the first clip; a run answers the first rightly and the second wrongly."""
+
+    def put(files: StudyFiles, run: str) -> Questions:
+        clip = files.references.items[0].id
+        facts = {"clip": clip, "kind": "sight", "category": "colour", "answer": "red", "options": ("red", "blue")}
+        items = [{"id": f"q{number}", "text": f"Which colour is it? <i>{number}</i>", **facts} for number in range(2)]
+        questions = Questions.model_validate({"dataset": "scenes", "split": "test", "items": items})
+        questions.write(files.results / "questions" / f"{questions.sha256()}.json")
+        accuracy = {"n": 2, "correct": 1, "accuracy": 0.5, "accuracy_normalised": 0.5, "chance": 0.5}
+        ModalityScores.model_validate(
+            {
+                "run_id": run,
+                "dataset": "scenes",
+                "split": "test",
+                "clips": 1,
+                "references_sha256": files.references.sha256(),
+                "questions_sha256": questions.sha256(),
+                "scoring": "likelihood",
+                "conditions": {"audio": {"bound": ["audio"], "questions": accuracy}},
+            }
+        ).write(files.run(run) / "modalities.json")
+        common = {"text": "red", "exact": True, "contains": True, "answer_logprob": -1.0}
+        outcomes = {f"q{number}": {**common, "likelihood": number == 0} for number in range(2)}
+        answers = Answers.model_validate({"logits_sha256": HASH, "outcomes": outcomes})
+        answers.write(files.run(run) / "answers" / "audio.json")
+        return questions
+
+    return put

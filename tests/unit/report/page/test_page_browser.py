@@ -327,6 +327,25 @@ def test_a_clip_of_video_plays_and_is_heard(visit, make_study, tmp_path, measuri
         assert tab.evaluate(f"{film}.paused")
 
 
+def test_questions_about_a_clip_are_shown_with_what_a_run_answered(
+    visit, make_study, put_questions, tmp_path, measuring
+):
+    files = make_study()
+    put_questions(files, "cross-attention-s0")
+    out = tmp_path / "index.html"
+    write_page(files.results, out, [files.dataset], measuring=measuring)
+    with visit("#clip=test-00000", out) as tab:
+        clip = tab.locator("#clip")
+        assert clip.get_by_text("Which colour is it? <i>0</i>").first.is_visible()
+        assert clip.locator(".questions .tag").all_inner_texts() == ["needs sight"] * 2
+        answers = clip.locator("details.answers")
+        assert answers.locator("summary").all_inner_texts() == ["1 of 2 questions answered rightly"]
+        answers.locator("summary").click()
+        assert answers.locator(".mark").all_inner_texts() == ["✓", "✗"]
+    with visit("#clip=test-00001", out) as tab:
+        assert tab.locator("#clip .questions, #clip .answers").count() == 0
+
+
 def test_a_browser_that_cannot_unpack_says_so_and_shows_the_tables(browser, page):
     context = browser.new_context()
     context.add_init_script("delete window.DecompressionStream")

@@ -30,6 +30,7 @@ from fusion_report.page.clips import TextBudget, describe_outputs, gather_sets
 from fusion_report.page.datasets import open_dataset
 from fusion_report.page.media import MediaCollector
 from fusion_report.page.outputs import read_outputs
+from fusion_report.page.questions import PageQuestions, describe_questions
 from fusion_report.page.sound import BANDS, FRAMES, LEVELS, SAMPLE_RATE, encode_mp3, picture, read_sound
 from fusion_report.page.summary import group_runs, metrics_of
 from fusion_report.page.tables import controls_table, results_table, retention_table, runs_table, to_html
@@ -402,6 +403,28 @@ def test_a_run_of_several_modalities_is_judged_by_all_of_them_together(make_stud
         if output["run"] == "cross-attention-s0"
     }
     assert said == {"audio+video": True, "audio": False, "shuffled-video": False}
+
+
+def test_questions_stand_with_their_clip_and_answers_with_their_run(make_study, put_questions):
+    files = make_study()
+    put_questions(files, "cross-attention-s0")
+    results = read_outputs(files.results)
+    (one,) = gather_sets(results, [], Limits())
+    names = [run.plan.name for run, _ in one.said]
+    found = PageQuestions(results)
+    assert found.asked(names, "val") == {}
+    asked = found.asked(names, "test")
+    assert list(asked) == one.ids[:1]
+    assert describe_questions(asked[one.ids[0]])[1] == {
+        "text": "Which colour is it? <i>1</i>",
+        "answer": "red",
+        "kind": "sight",
+    }
+    answered = found.answered("cross-attention-s0", "audio", asked, one.ids)
+    assert answered == [[True, False], *([] for _ in one.ids[1:])]
+    assert found.answered("cross-attention-s0", "shuffled", asked, one.ids) is None
+    (files.run("cross-attention-s0") / "modalities.json").write_text("{}")
+    assert PageQuestions(read_outputs(files.results)).asked(names, "test") == {}
 
 
 def test_a_sanity_run_has_no_captions_and_no_complaint(make_study):

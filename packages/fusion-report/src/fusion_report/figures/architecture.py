@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair
 import polars
@@ -115,7 +115,7 @@ def _texts(card: RunCard, depth: int, sites: Sequence[int]) -> Any:
     return altair.layer(_words(rows, "center"), _words(stack, "right"))
 
 
-def _words(rows: Sequence[tuple[float, float, str]], align: str) -> Any:
+def _words(rows: Sequence[tuple[float, float, str]], align: Literal["center", "right"]) -> Any:
     x, y = _scales()
     return (
         altair.Chart(polars.DataFrame(rows, ["x", "y", "text"], orient="row"))

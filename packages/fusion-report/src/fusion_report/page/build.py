@@ -26,6 +26,7 @@ from fusion_report.page.datasets import PreparedData, open_dataset
 from fusion_report.page.media import Media, MediaCollector, Track, block_elements
 from fusion_report.page.outputs import STAGES_WITHOUT_CAPTIONS, PageResults, read_outputs
 from fusion_report.page.overview import overview
+from fusion_report.page.questions import PageQuestions, describe_questions
 from fusion_report.page.sound import BANDS, FRAMES, LEVELS
 from fusion_report.page.summary import Group, group_runs, metrics_of
 from fusion_report.page.tables import (
@@ -123,7 +124,8 @@ def _data(
     """Return what the scripts read, and what could not be read for it."""
     curves, problems = curve_rows(results)
     systems = list(dict.fromkeys(group.system for group in groups))
-    described = [_describe_set(number, one, media, budget) for number, one in enumerate(sets)]
+    questions = PageQuestions(results)
+    described = [_describe_set(number, one, questions, media, budget) for number, one in enumerate(sets)]
     metrics = {name for one in described for output in one["outputs"] for name in output["scores"]}
     rows = {
         "scores": score_rows(groups, metrics_of(groups), "test"),
@@ -142,14 +144,25 @@ def _data(
     return data, problems
 
 
-def _describe_set(number: int, one: ClipSet, media: Media, budget: TextBudget) -> dict[str, Any]:
+def _describe_set(
+    number: int, one: ClipSet, questions: PageQuestions, media: Media, budget: TextBudget
+) -> dict[str, Any]:
     kinds = kinds_of_clips(one)
-    clips = [describe_clip(one, clip, kinds) | {"media": media.entries[number, clip]} for clip in one.ids]
+    asked = questions.asked([run.plan.name for run, _ in one.said], one.split)
+    clips = [
+        describe_clip(one, clip, kinds)
+        | {"media": media.entries[number, clip]}
+        | ({"questions": describe_questions(asked[clip])} if clip in asked else {})
+        for clip in one.ids
+    ]
+    outputs = describe_outputs(one, budget)
+    for output in outputs if asked else ():
+        output["answers"] = questions.answered(output["run"], output["condition"], asked, one.ids)
     return {
         "name": f"{one.dataset} {one.split}",
         "reason": one.known.reason,
         "clips": clips,
-        "outputs": describe_outputs(one, budget),
+        "outputs": outputs,
     }
 
 

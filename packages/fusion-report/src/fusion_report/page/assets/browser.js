@@ -128,7 +128,7 @@ function clipTexts(set, clip, index) {
   const references = make("ul", { class: "references" }, ...clip.references.map((text) => make("li", { text, dir: "auto" })));
   const none = make("p", { class: "why", text: set.reason || "No references are known for this clip." });
   const highest = (set.highest ??= highestScores(set));
-  const draw = (outputs) => outputs.map((output) => saidBy(output, index, known, browser.data.metrics, highest));
+  const draw = (outputs) => outputs.map((output) => saidBy(output, index, clip, known, browser.data.metrics, highest));
   const { first, seeds, controls } = groupedOutputs(set.outputs);
   const check = make("input", { type: "checkbox" });
   check.checked = marking;
@@ -139,7 +139,7 @@ function clipTexts(set, clip, index) {
     document.querySelector(".switch input")?.focus();
   });
   const toggle = known.size ? make("label", { class: "switch" }, check, "mark words that a reference has") : null;
-  const parts = [make("h3", { text: "References" }), clip.references.length ? references : none];
+  const parts = [make("h3", { text: "References" }), clip.references.length ? references : none, ...questionList(clip.questions)];
   parts.push(make("div", { class: "head-row" }, make("h3", { text: "Captions" }), toggle), ...draw(first));
   parts.push(foldedGroup("Other seeds", seeds, draw), foldedGroup("Controls", controls, draw));
   return parts.filter(Boolean);

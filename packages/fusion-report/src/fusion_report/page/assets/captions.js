@@ -64,7 +64,29 @@ function candidateTable(output, index) {
   return make("details", { class: "candidates" }, make("summary", { text: `${candidates.length} candidates` }), frame);
 }
 
-function saidBy(output, index, known, metrics, highest) {
+// Which questions about the clip were answered rightly: by the likeliest option.
+function answerList(output, index, questions) {
+  const marks = output.answers?.[index];
+  if (!marks?.some((mark) => mark !== null)) return null;
+  const right = marks.filter((mark) => mark === true).length;
+  const items = questions.map((question, at) => {
+    const [sign, word] = marks[at] === null ? ["–", "not asked"] : marks[at] ? ["✓", "right"] : ["✗", "wrong"];
+    const mark = make("span", { class: `mark ${word}`, text: sign, "aria-hidden": "true" });
+    return make("li", { dir: "auto" }, mark, make("span", { class: "unseen", text: `${word}: ` }), question.text);
+  });
+  const summary = make("summary", { text: `${right} of ${marks.length} questions answered rightly` });
+  return make("details", { class: "candidates answers" }, summary, make("ul", {}, ...items));
+}
+
+function questionList(questions) {
+  if (!questions?.length) return [];
+  const items = questions.map((question) =>
+    make("li", { dir: "auto" }, `${question.text} `, make("b", { text: question.answer }), make("span", { class: "tag", text: `needs ${question.kind}` })),
+  );
+  return [make("h3", { text: "Questions" }), make("ul", { class: "references questions" }, ...items)];
+}
+
+function saidBy(output, index, clip, known, metrics, highest) {
   const dot = make("span", { class: "dot", "data-system": output.system });
   const head = make("header", {}, make("span", {}, dot, make("b", { text: output.label })));
   head.append(make("span", { text: `seed ${output.seed}` }));
@@ -74,7 +96,8 @@ function saidBy(output, index, known, metrics, highest) {
   const section = make("section", { class: "said" }, head);
   section.append(text ? make("p", { class: "caption none", text }) : captionText(caption, known));
   if (output.reason) section.append(make("p", { class: "why", text: `No scores: ${output.reason}.` }));
-  section.append(...[scoreList(output, index, metrics, highest), candidateTable(output, index)].filter(Boolean));
+  const parts = [scoreList(output, index, metrics, highest), answerList(output, index, clip.questions ?? []), candidateTable(output, index)];
+  section.append(...parts.filter(Boolean));
   return section;
 }
 
