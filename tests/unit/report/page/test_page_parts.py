@@ -412,8 +412,8 @@ def test_questions_stand_with_their_clip_and_answers_with_their_run(make_study, 
     (one,) = gather_sets(results, [], Limits())
     names = [run.plan.name for run, _ in one.said]
     found = PageQuestions(results)
-    assert found.asked(names, "val") == {}
-    asked = found.asked(names, "test")
+    assert found.asked(names, "scenes", "val") == found.asked(names, "av-scenes", "test") == {}
+    asked = found.asked(names, "scenes", "test")
     assert list(asked) == one.ids[:1]
     assert describe_questions(asked[one.ids[0]])[1] == {
         "text": "Which colour is it? <i>1</i>",
@@ -424,7 +424,7 @@ def test_questions_stand_with_their_clip_and_answers_with_their_run(make_study, 
     assert answered == [[True, False], *([] for _ in one.ids[1:])]
     assert found.answered("cross-attention-s0", "shuffled", asked, one.ids) is None
     (files.run("cross-attention-s0") / "modalities.json").write_text("{}")
-    assert PageQuestions(read_outputs(files.results)).asked(names, "test") == {}
+    assert PageQuestions(read_outputs(files.results)).asked(names, "scenes", "test") == {}
 
 
 def test_a_sanity_run_has_no_captions_and_no_complaint(make_study):

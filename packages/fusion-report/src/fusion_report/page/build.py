@@ -148,7 +148,7 @@ def _describe_set(
     number: int, one: ClipSet, questions: PageQuestions, media: Media, budget: TextBudget
 ) -> dict[str, Any]:
     kinds = kinds_of_clips(one)
-    asked = questions.asked([run.plan.name for run, _ in one.said], one.split)
+    asked = questions.asked([run.plan.name for run, _ in one.said], one.dataset, one.split)
     clips = [
         describe_clip(one, clip, kinds)
         | {"media": media.entries[number, clip]}

@@ -28,12 +28,12 @@ class PageQuestions:
         self._results = results.results
         self._runs = {run.entry.name: run for run in results.results.runs}
 
-    def asked(self, runs: Sequence[str], split: str) -> dict[str, list[QuestionItem]]:
+    def asked(self, runs: Sequence[str], dataset: str, split: str) -> dict[str, list[QuestionItem]]:
         """Return the questions that the first of some runs, by their names, was asked about the clips of a split."""
         for name in runs:
             scores = _scores(self._runs[name])
-            if scores is None or scores.split != split or scores.questions_sha256 is None:
-                continue
+            if scores is None or (scores.dataset, scores.split) != (dataset, split) or scores.questions_sha256 is None:
+                continue  # what it was asked about other clips, where it captions these to see what it has kept
             found: dict[str, list[QuestionItem]] = {}
             try:
                 for item in self._results.questions(scores.questions_sha256).items:

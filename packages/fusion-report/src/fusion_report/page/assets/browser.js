@@ -44,7 +44,7 @@ function fillFilters(set) {
   find("clear").hidden = !["q", "sound", "kind", "audible", "order"].some((name) => state[name]);
 }
 
-const outputName = (output) => `${output.label}, seed ${output.seed}${output.condition === "audio" ? "" : `, ${output.condition_label}`}`;
+const outputName = (output) => `${output.label}, seed ${output.seed}${isPlain(output) ? "" : `, ${output.condition_label}`}`;
 
 function drawList(set) {
   const total = set.clips.length;

@@ -86,11 +86,14 @@ function questionList(questions) {
   return [make("h3", { text: "Questions" }), make("ul", { class: "references questions" }, ...items)];
 }
 
+// What a run says of a clip as it is needs no name; one of several modalities hears as a control.
+const isPlain = (output) => output.condition === "audio" && output.heard;
+
 function saidBy(output, index, clip, known, metrics, highest) {
   const dot = make("span", { class: "dot", "data-system": output.system });
   const head = make("header", {}, make("span", {}, dot, make("b", { text: output.label })));
   head.append(make("span", { text: `seed ${output.seed}` }));
-  if (output.condition !== "audio") head.append(make("span", { class: "tag", text: output.condition_label }));
+  if (!isPlain(output)) head.append(make("span", { class: "tag", text: output.condition_label }));
   const caption = output.captions[index];
   const text = caption === null ? "No prediction; it counts as an empty caption." : caption === "" ? "An empty caption." : null;
   const section = make("section", { class: "said" }, head);
