@@ -298,7 +298,7 @@ def set_captions() -> Callable[[StudyFiles, str, dict[int, str]], None]:
 @pytest.fixture(scope="session")
 def measuring(tmp_path_factory: pytest.TempPathFactory) -> Measuring:
     """What resamples, with a cache of the tests' own."""
-    return Measuring(200, cache=tmp_path_factory.mktemp("resampled"))
+    return Measuring(cache=tmp_path_factory.mktemp("resampled"))
 
 
 @pytest.fixture(scope="session")
