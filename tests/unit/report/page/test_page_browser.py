@@ -148,7 +148,7 @@ def test_a_link_opens_its_clip_and_keys_go_on(visit):
         tab.get_by_role("button", name="Next clip").click()
         eventually(tab, "document.querySelector('#clip h2').textContent === 'test-00004'")
         tab.keyboard.press("1")
-        assert tab.locator("#view-results").is_visible()
+        tab.locator("#view-results").wait_for(state="visible")  # drawn once the address has changed
     with visit("#clip=no-such-clip") as tab:
         assert tab.get_by_text("There is no clip no-such-clip").is_visible()
 
