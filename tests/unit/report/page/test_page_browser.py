@@ -103,7 +103,7 @@ def test_results_come_first_and_their_columns_sort(visit):
             assert numbers == sorted(numbers, reverse=descending)
         note = tab.locator("td.empty sup a").first
         note.click()
-        assert tab.locator("#view-results").is_visible()
+        tab.locator("#view-results").wait_for(state="visible")
         assert tab.locator(".notes li:target").count() == 1
 
 
@@ -169,7 +169,7 @@ def test_a_clip_shows_all_that_is_known_and_said(visit):
         assert table.locator("tbody tr").count() == 3
         assert table.locator("tr.chosen").count() == 1
         clip.get_by_text("Controls (").click()
-        assert clip.get_by_text("shuffled audio").first.is_visible()
+        clip.get_by_text("shuffled audio").first.wait_for(state="visible")
     with visit("#clip=test-00005") as tab:
         assert tab.locator("#clip").get_by_text("The file is corrupt (cut off).").is_visible()
         assert tab.locator("#clip audio").count() == 0
@@ -258,7 +258,7 @@ def test_a_narrow_screen_has_the_list_or_the_clip(visit):
         assert tab.locator("#clip h2").inner_text() == "test-00002"
         assert not tab.locator("#list").is_visible()
         tab.get_by_role("button", name="Back to the list").click()
-        assert tab.locator("#list").is_visible()
+        tab.locator("#list").wait_for(state="visible")
 
 
 def test_the_theme_follows_the_system_until_one_is_chosen(visit):
