@@ -109,17 +109,20 @@ def test_results_come_first_and_their_columns_sort(visit):
 
 def test_clips_are_searched_filtered_and_sorted(visit):
     with visit("#clips") as tab:
-        assert len(listed(tab)) == 8
+        eventually(tab, "document.querySelectorAll('#list li').length === 8")
         tab.keyboard.press("/")
+        eventually(tab, "document.activeElement.id === 'query'")
         tab.keyboard.type('"church bell rings and then"')
         eventually(tab, "document.querySelectorAll('#list li').length < 8")
         assert tab.locator("#count").inner_text() == f"{len(listed(tab))} of 8 clips"
         tab.get_by_role("button", name="Clear").click()
-        assert len(listed(tab)) == 8
+        eventually(tab, "document.querySelectorAll('#list li').length === 8")
         tab.locator("#refine").evaluate("element => { element.open = true; }")
         tab.locator("#kind").select_option("held out")
+        eventually(tab, "document.querySelectorAll('#list li').length === 4")
         assert listed(tab) == [f"test-0000{number}" for number in (0, 2, 4, 6)]
         tab.locator("#audible").check()
+        eventually(tab, "document.querySelectorAll('#list li').length === 3")
         assert listed(tab) == [f"test-0000{number}" for number in (0, 2, 4)]
         tab.locator("#order").select_option("best")
         scores = [float(text) for text in tab.locator("#list .score").all_inner_texts()]
@@ -129,9 +132,9 @@ def test_clips_are_searched_filtered_and_sorted(visit):
         tab.reload()
         tab.wait_for_selector("html[data-ready=true]")
         assert tab.locator("#order").input_value() == "worst"  # the address keeps it
-        assert len(listed(tab)) == 3
+        eventually(tab, "document.querySelectorAll('#list li').length === 3")
         tab.locator("#query").fill("no clip says this")
-        assert tab.get_by_text("No clip fits the search and the filters.").is_visible()
+        tab.get_by_text("No clip fits the search and the filters.").wait_for(state="visible")
 
 
 def test_a_link_opens_its_clip_and_keys_go_on(visit):
