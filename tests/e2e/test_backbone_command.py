@@ -26,9 +26,12 @@ def test_the_list_says_what_is_trained_and_how_well_it_sees(tmp_path, monkeypatc
     assert (rows["tiny-random"]["trained"], rows["tiny-random"]["built_by"]) == (None, None)
 
 
-def test_what_was_built_here_goes_before_what_comes_with_the_package(tmp_path, monkeypatch):
-    built = tmp_path / "backbones" / "smollm2-vl-0123"
-    built.mkdir(parents=True)
-    (built / "card.json").write_text(json.dumps({"scores": [{"accuracy": 0.75, "blind": 0.25}]}))
-    row = listed(tmp_path, monkeypatch)["smollm2-vl"]
+def test_what_is_listed_is_what_the_name_loads(tmp_path, monkeypatch):
+    for name in ("smollm2-vl-0123", "tiny-vlm-seed-0"):
+        built = tmp_path / "backbones" / name
+        built.mkdir(parents=True)
+        (built / "card.json").write_text(json.dumps({"scores": [{"accuracy": 0.75, "blind": 0.25}]}))
+    rows = listed(tmp_path, monkeypatch)
+    row = rows["smollm2-vl"]
     assert (row["trained"], row["accuracy"], row["blind"]) == ("on this machine", 0.75, 0.25)
+    assert rows["tiny-vlm"]["trained"] == "with the package"  # that is what its name loads

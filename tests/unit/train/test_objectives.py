@@ -209,7 +209,7 @@ def test_self_critical_gradients_do_not_depend_on_the_split(scst, learn):
             torch.testing.assert_close(grads[name], expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["additive", "cross-attention", "hybrid"])
+@pytest.mark.parametrize("name", ["additive", "concat", "cross-attention", "hybrid"])
 @pytest.mark.parametrize("changes", [{"frozen_prefix": False}, {"gradient_checkpointing": True}], ids=str)
 def test_self_critical_gradients_do_not_depend_on_how_captions_are_read(changes, name, learn, tiny):
     """From the streams that sampling has kept, through all blocks, or with blocks that are computed twice."""

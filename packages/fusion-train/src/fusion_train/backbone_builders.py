@@ -25,6 +25,8 @@ BUILDERS = LazyRegistry(
 )
 _PACKAGES = ("fusion_core", "fusion_encoders")
 _CARD = "card.json"
+_PREFERS_BUILT = ("smollm2-vl",)
+"""Those whose loader takes what was built on this machine before what comes with a package."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ class TrainedBackbone:
 
 
 def find_trained(name: str) -> TrainedBackbone | None:
-    """Return the trained backbone that a name stands for: the newest built here, or else the one that comes with a package."""
+    """Return the trained backbone that a name stands for, as its loader chooses between a package and what was built here."""
     built = sorted((cache_dir() / "backbones").glob(f"{name}-*/{_CARD}"), key=lambda path: path.stat().st_mtime)
     shipped = [Path(str(files(package) / "weights" / name / _CARD)) for package in _PACKAGES]
-    for card in (*reversed(built), *shipped):
+    for card in (*reversed(built), *shipped) if name in _PREFERS_BUILT else (*shipped, *reversed(built)):
         if card.is_file():
             scores: list[dict[str, Any]] = json.loads(card.read_text(encoding="utf-8"))["scores"]
             accuracy, blind = (sum(score[which] for score in scores) / len(scores) for which in ("accuracy", "blind"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from fusion_eval.errors import DataError
 from fusion_eval.schemas.questions import ModalityScores, QuestionItem
-from fusion_eval.schemas.retention import Answers
+from fusion_eval.schemas.retention import Answers, Outcome
 
 from fusion_report.page.outputs import PageResults
 from fusion_report.results import Run
@@ -58,8 +58,8 @@ def describe_questions(items: Sequence[QuestionItem]) -> list[dict[str, Any]]:
     return [{"text": item.text, "answer": item.answer, "kind": item.kind} for item in items]
 
 
-def _right(outcome: Any) -> bool | None:
-    return None if outcome is None or outcome.likelihood is None else bool(outcome.likelihood)
+def _right(outcome: Outcome | None) -> bool | None:
+    return None if outcome is None else outcome.likelihood
 
 
 def _scores(run: Run) -> ModalityScores | None:
