@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from fusion_eval.errors import DataError
 from fusion_eval.retention import (
+    change_between,
     change_of,
     compare_answers,
     condense,
@@ -15,10 +17,18 @@ from fusion_eval.retention import (
     likeliest,
     mcnemar,
     normalise_answer,
+    paired_change,
     score_bound,
     verdict,
 )
-from fusion_eval.schemas.retention import Answers, Outcome, Question, Retention, RetentionBackbone
+from fusion_eval.schemas.retention import (
+    Answers,
+    ConditionRetention,
+    Outcome,
+    Question,
+    Retention,
+    RetentionBackbone,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -169,3 +179,48 @@ def test_condensed_only_the_questions_that_flipped_are_listed_and_the_numbers_st
     assert found.scorings == whole.conditions["silence"].scorings
     assert condense(small) == small
     assert Retention.model_validate_json(small.model_dump_json(by_alias=True)) == small
+
+
+def condensed(one: ConditionRetention) -> ConditionRetention:
+    whole = Retention(
+        run_id="a",
+        system="additive",
+        adapter_sha256="0" * 64,
+        backbone=RetentionBackbone(name="tiny", weights_sha256="0" * 64, precision="float32"),
+        probe="any",
+        probe_sha256="0" * 64,
+        scoring="exact",
+        margin=-0.005,
+        conditions={"silence": one},
+        method={},
+    )
+    return condense(whole).conditions["silence"]
+
+
+@given(
+    answered=st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=30),
+    listed=st.tuples(st.booleans(), st.booleans()),
+)
+def test_two_runs_are_compared_through_what_each_has_flipped(answered, listed):
+    """Whatever is listed, the change between two runs is that of their answers, question by question."""
+    asked = questions(len(answered))
+    before, first, then = ({str(i): right[side] for i, right in enumerate(answered)} for side in range(3))
+    found = [
+        compare_answers(asked, answers(before), answers(after, tag), "exact")
+        for after, tag in ((first, "1"), (then, "2"))
+    ]
+    small = [condensed(one) if whole else one for one, whole in zip(found, listed, strict=True)]
+    expected = paired_change(asked, answers(first), answers(then), "exact")
+    assert change_between(small[0], small[1], "exact").model_dump() == pytest.approx(expected.model_dump())
+
+
+def test_runs_that_were_asked_otherwise_are_not_compared():
+    right = {"0": True, "1": False}
+    found = compare_answers(questions(2), answers(right), answers(right, "1"), "exact")
+    other = compare_answers(questions(2), answers(right, "3"), answers(right, "1"), "exact")
+    with pytest.raises(DataError, match="another backbone"):
+        change_between(found, other, "exact")
+    shared = {name: one.model_copy(update={"cluster": "one"}) for name, one in questions(2).items()}
+    joint = condensed(compare_answers(shared, answers(right), answers(right, "1"), "exact"))
+    with pytest.raises(DataError, match="share images"):
+        change_between(joint, joint, "exact")

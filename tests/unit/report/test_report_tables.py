@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fusion_eval.schemas import Scores
+from fusion_report.groups import said_once
 from fusion_report.page.build import write_page
 from fusion_report.page.tables import EMPTY, report_table, to_html
 from fusion_report.rendering import RENDERERS, plain, render_csv, render_latex, render_markdown
@@ -157,13 +158,27 @@ def test_the_earlier_skills_are_measured_again_after_video(tables, study):
     table = tables["earlier-skills"]
     skills = [row.cells[0].text for row in table.rows]
     assert "captions by audio, CIDEr-D" in skills
-    assert skills[-2:] == ["retention, none", "retention, distractor"]
+    kinds = [f"retention, {heard}{since}" for heard in ("none", "distractor") for since in ("", ", since that run")]
+    assert skills[-4:] == kinds
     row = row_of(table, "captions by audio, CIDEr-D")
     assert row["difference"].low < row["difference"].value < row["difference"].high
-    files = [run.scores("kept-audio") for run in next(g for g in study.groups if g.stage == "video").runs]
+    runs = next(group for group in study.groups if group.stage == "video").runs
+    first = next(
+        group for group in study.groups if (group.system, group.stage, group.variant) == ("additive", "xe", "")
+    )
+    files = [run.scores("kept-audio") for run in runs]
     assert row["difference"].value == pytest.approx(row["after"].value - row["before"].value)
     assert row["after"].value == pytest.approx(sum(one.metrics["cider_d"] for one in files) / 2)
     assert row_of(table, "retention, none")["verdict"].text == "identical"
+    since = row_of(table, "retention, distractor, since that run")
+    seeds = {run.entry.seed for run in runs}
+    before, after = (
+        sum(100 * run.retention().conditions["distractor"].scorings["likelihood"].after for run in side) / len(seeds)
+        for side in ([run for run in first.runs if run.entry.seed in seeds], runs)
+    )
+    assert since["before"].value == pytest.approx(before)
+    assert since["difference"].value == pytest.approx(after - before)
+    assert len(since["difference"].sources) == 2 * len(seeds)
 
 
 def test_a_table_of_a_missing_dataset_is_empty_with_its_reason(tables):
@@ -228,7 +243,7 @@ def test_no_clip_and_one_seed(own_results, open_study_at):
     alone = row_of(table, "cross-attention")["cider_d"]
     assert alone.stdev is None
     assert alone.low is not None
-    assert alone.reason.count("is absent") == 2
+    assert "runs/cross-attention-s{1,2}/scores/audio.json is absent" in alone.reason
     for build in TABLES.values():  # nothing crashes
         assert build(open_study_at(own_results)).rows
 
@@ -245,3 +260,21 @@ def test_a_missing_run_folder_and_a_missing_study_card(own_results, open_study_a
     (own_results / "study_card.json").unlink()
     with pytest.raises(DataError, match="holds no study_card"):
         open_study_at(own_results)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["additive-s0"], "additive-s0"),
+        (["additive-s0", "additive-s1"], "additive-s{0,1}"),
+        (["additive-s0+scst", "additive-s12+scst"], "additive-s{0,12}+scst"),
+        (["a", "ab"], "a{,b}"),
+        (["x", "y", "x"], "{x,y}"),
+    ],
+)
+def test_a_reason_of_several_runs_is_said_once(names, said):
+    reasons = [(name, f"runs/{name}/scores.json is absent") for name in names]
+    assert said_once([*reasons, ("other", "other is damaged")]) == [
+        f"runs/{said}/scores.json is absent",
+        "other is damaged",
+    ]

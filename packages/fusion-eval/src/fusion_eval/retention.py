@@ -21,6 +21,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_eval.errors import DataError
 from fusion_eval.schemas.retention import (
     SCORINGS,
     Answers,
@@ -161,6 +162,41 @@ def change_of(before_N: NDArray[np.bool_], after_N: NDArray[np.bool_], clusters:
         standard_error=error,
         design_effect=effect,
     )
+
+
+def change_between(first: ConditionRetention, then: ConditionRetention, scoring: Scoring) -> Change:
+    """Compare the right answers of two runs that were each compared with the same backbone, the questions paired.
+
+    A question that one of them does not list did not flip, so it is answered as the backbone answered it.
+
+    Args:
+        first, then: what the two runs still answer under one condition, of whole or condensed findings.
+        scoring: the scoring that the verdicts are about, which is what condensed findings list.
+
+    Raises:
+        DataError: the backbone or the questions are not the same, or questions that are not listed share images.
+    """
+    size = then.scorings[scoring].n
+    if first.logits_sha256_before != then.logits_sha256_before or first.scorings[scoring].n != size:
+        raise DataError("The two runs were asked other questions, or of another backbone; measure both again.")
+    pairs: list[tuple[bool, bool]] = []
+    clusters: list[str] = []
+    for name, question in {**first.questions, **then.questions}.items():
+        right = [
+            getattr((one.after.get(name) or other.before[name]), scoring)
+            for one, other in ((first, then), (then, first))
+        ]
+        if None not in right:
+            pairs.append((right[0], right[1]))
+            clusters.append(question.cluster)
+    unlisted = size - len(pairs)
+    if unlisted and then.scorings[scoring].clusters != size:
+        raise DataError("The findings are condensed and questions share images; measure both runs again.")
+    right_before = round(first.scorings[scoring].after * size) - sum(before for before, _ in pairs)
+    pairs += [(place < right_before,) * 2 for place in range(unlisted)]
+    clusters += [f"unlisted {place}" for place in range(unlisted)]
+    right_N2 = np.array(pairs, dtype=bool)
+    return change_of(right_N2[:, 0], right_N2[:, 1], clusters)
 
 
 def mcnemar(gained: int, lost: int) -> float:

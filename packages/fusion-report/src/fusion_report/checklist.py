@@ -6,37 +6,21 @@ in lines that say so; they do not make the plan's own lines pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from fusion_eval.errors import DataError
 from fusion_eval.schemas.base import Record, Schema
 from pydantic import Field
 
+from fusion_report.checks import Check, Verdict, above_zero, at_least, check
 from fusion_report.groups import Group, default_of
 from fusion_report.measuring import difference_cell, scores_of, value_cells
 from fusion_report.metric_names import label_of
-from fusion_report.results import Run
+from fusion_report.retention_checks import THRESHOLD, asked_llava, retention_checks
 from fusion_report.study import PRIMARY_DATASET, SECONDARY_DATASET, Study, cards_of
 from fusion_report.table import Cell, empty
 from fusion_report.tables.decoding import ORACLE, RERANKED
-from fusion_report.tables.retention import POINTS, changes
-from fusion_report.tables.video import conditions_of, full_condition, video_groups
-
-Verdict = Literal["pass", "fail", "not measured"]
-LARGEST_LOSS = -0.5  # points
-_LLAVA = "llava"
-
-
-class Check(Record):
-    """One measured thing of a line."""
-
-    what: str
-    measured: str = Field(default="", description="The value as it is shown; empty where there is none.")
-    threshold: str
-    verdict: Verdict
-    reason: str | None = Field(default=None, description="Why it was not measured.")
-    sources: tuple[str, ...] = ()
+from fusion_report.video_checks import video_checks
 
 
 class Line(Record):
@@ -88,36 +72,13 @@ def checklist(study: Study) -> Checklist:
         Line(
             key="video",
             requirement="Second modality added with the same recipe, with positive gain and no regressions.",
-            checks=_video(study),
+            checks=video_checks(study),
         ),
         *_comparisons(study),
     ]
     if not _asked_llava(study):
         lines.insert(3, _retention_line(study, stand_in=True))
     return Checklist(study=study.results.card.name, lines=tuple(lines))
-
-
-def _check(cell: Cell, what: str, threshold: str, passes: Callable[[Cell], bool]) -> Check:
-    """Return a check of a cell; an empty one is not measured."""
-    from fusion_report.rendering import plain
-
-    if cell.value is None:
-        return Check(what=what, threshold=threshold, verdict="not measured", reason=cell.reason, sources=cell.sources)
-    return Check(
-        what=what,
-        measured=plain(cell),
-        threshold=threshold,
-        verdict="pass" if passes(cell) else "fail",
-        sources=cell.sources,
-    )
-
-
-def _at_least(least: float) -> Callable[[Cell], bool]:
-    return lambda cell: cell.value is not None and cell.value >= least
-
-
-def _above_zero(cell: Cell) -> bool:
-    return cell.low is not None and cell.low > 0
 
 
 def _group(study: Study, dataset: str, stage: str = "xe") -> Group | None:
@@ -133,7 +94,7 @@ def _value(study: Study, dataset: str, stage: str, metric: str, least: float) ->
     )
     trained = "with SCST" if stage == "scst" else "after cross-entropy"
     what = f"{label_of(metric)} of additive on {dataset}, {trained}"
-    return _check(cell, what, f"≥ {least:.2f}", _at_least(least))
+    return check(cell, what, f"≥ {least:.2f}", at_least(least))
 
 
 def _uplift(study: Study, dataset: str) -> Check:
@@ -141,7 +102,7 @@ def _uplift(study: Study, dataset: str) -> Check:
     what, threshold = f"SPIDEr-max less SPIDEr of additive on {dataset} (an oracle)", "≥ +0.02"
     group = _group(study, dataset)
     if group is None:
-        return _check(empty(f"The study has no additive run on {dataset}."), what, threshold, _at_least(0.02))
+        return check(empty(f"The study has no additive run on {dataset}."), what, threshold, at_least(0.02))
     pairs = [
         (scores.metrics["spider_max"], plain.metrics["spider"], run.place(f"scores/{ORACLE}.json"))
         for run, scores in scores_of(group, ORACLE)
@@ -149,25 +110,15 @@ def _uplift(study: Study, dataset: str) -> Check:
         if other is run and "spider_max" in scores.metrics and "spider" in plain.metrics
     ]
     if not pairs:
-        return _check(empty("SPIDEr-max was not scored (scores/oracle.json)."), what, threshold, _at_least(0.02))
+        return check(empty("SPIDEr-max was not scored (scores/oracle.json)."), what, threshold, at_least(0.02))
     gain = sum(best - chosen for best, chosen, _ in pairs) / len(pairs)
     cell = Cell(value=gain, signed=True, sources=tuple(place for _, _, place in pairs))
-    return _check(cell, what, threshold, _at_least(0.02))
-
-
-def _retentions(study: Study) -> list[tuple[Group, Run]]:
-    groups = [group for group in study.main_groups() if group.system == "additive"]
-    return [(group, run) for group in groups for run in group.runs if run.has("retention.json")]
+    return check(cell, what, threshold, at_least(0.02))
 
 
 def _asked_llava(study: Study) -> bool:
-    for _, run in _retentions(study):
-        try:
-            if run.retention().probe.startswith(_LLAVA):
-                return True
-        except DataError:
-            continue
-    return False
+    additive = [group for group in study.main_groups() if group.system == "additive"]
+    return asked_llava([run for group in additive for run in group.runs if run.has("retention.json")])
 
 
 def _retention_line(study: Study, stand_in: bool) -> Line:
@@ -176,10 +127,10 @@ def _retention_line(study: Study, stand_in: bool) -> Line:
     for stage in ("xe", "scst"):
         for group in study.main(study.dataset):
             if group.system == "additive" and group.stage == stage:
-                checks += _retention_checks(group, llava=not stand_in)
+                checks += retention_checks(group, llava=not stand_in)
     if not checks:
         reason = "Retention on a LLaVA probe was not measured." if not stand_in else "Retention was not measured."
-        checks = [_check(empty(reason), "Δ accuracy of additive", _THRESHOLD, _at_least(0))]
+        checks = [check(empty(reason), "Δ accuracy of additive", THRESHOLD, at_least(0))]
     place = "a stand-in for the LLaVA probe" if stand_in else "the LLaVA probe"
     return Line(
         key="retention-stand-in" if stand_in else "retention",
@@ -187,68 +138,6 @@ def _retention_line(study: Study, stand_in: bool) -> Line:
         stand_in=stand_in,
         checks=tuple(checks),
     )
-
-
-_THRESHOLD = f"bound ≥ {LARGEST_LOSS:+.1f} points, or identical"
-
-
-def _retention_checks(group: Group, llava: bool) -> list[Check]:
-    pairs = []
-    for run in group.runs:
-        try:
-            retention = run.retention()
-        except DataError:
-            continue
-        if retention.probe.startswith(_LLAVA) == llava:
-            pairs.append((run, retention))
-    checks = []
-    for condition in ("none", "silence", "distractor") if pairs else ():
-        found = changes(pairs, condition)
-        what = f"Δ accuracy of {group.label} on {pairs[0][1].probe}, heard: {condition}"
-        if len(found) < len(group.runs):
-            reason = f"It was measured on {len(found)} of {len(group.runs)} seeds."
-            checks.append(_check(empty(reason), what, _THRESHOLD, _at_least(0)))
-            continue
-        bound = min(change.bound for _, change, _ in found) * POINTS
-        worst = min(change.delta for _, change, _ in found) * POINTS
-        identical = all(verdict == "identical" for _, _, verdict in found)
-        checks.append(
-            Check(
-                what=what,
-                measured="identical to the bit" if identical else f"worst seed {worst:+.2f}, bound {bound:+.2f} points",
-                threshold=_THRESHOLD,
-                verdict="pass" if identical or bound >= LARGEST_LOSS else "fail",
-                sources=tuple(place for place, _, _ in found),
-            )
-        )
-    return checks
-
-
-def _video(study: Study) -> tuple[Check, ...]:
-    """Return the gain of watching and hearing over either alone, and that retention was measured again and kept."""
-    groups = [group for group in video_groups(study) if group.stage == "video"]
-    what, threshold = "score with every modality less that without video", "interval above 0"
-    if not groups:
-        return (_check(empty("The study has no run with video."), what, threshold, _above_zero),)
-    checks = []
-    for group in groups:
-        conditions = conditions_of(group)
-        alone = [one for one in conditions if "video" not in one and one != "none" and "shuffled" not in one]
-        files = study.files([group], full_condition(conditions)) if conditions else []
-        if not files or not alone:
-            reason = " ".join(group.lacking(lambda run: run.card)) or "It was not scored with and without video."
-            checks.append(_check(empty(reason), f"{group.label}: {what}", threshold, _above_zero))
-            continue
-        metric = "cider_d" if "cider_d" in files[0].metrics else next(iter(files[0].metrics))
-        cell = difference_cell(study.measuring, group, group, metric, (full_condition(conditions), alone[0]))
-        checks.append(_check(cell, f"{group.label}: {label_of(metric)} {what}", threshold, _above_zero))
-        kept = [check for llava in (True, False) for check in _retention_checks(group, llava)]
-        checks += kept or [
-            _check(
-                empty("Retention was not measured after video."), f"{group.label}: Δ accuracy", _THRESHOLD, _at_least(0)
-            )
-        ]
-    return tuple(checks)
 
 
 def _comparisons(study: Study) -> list[Line]:
@@ -293,13 +182,13 @@ def _beats(study: Study, dataset: str, system: str) -> Check:
     threshold = "interval above 0 at ≤ 1.1 times its parameters"
     if additive is None or other is None:
         missing = "additive" if additive is None else system
-        return _check(empty(f"The study has no run of {missing} on {dataset}."), what, threshold, _above_zero)
+        return check(empty(f"The study has no run of {missing} on {dataset}."), what, threshold, above_zero)
     metric = _metric(study, dataset)
     cell = difference_cell(study.measuring, additive, other, metric)
     sizes = [_size(one) for one in (additive, other)]
     ratio = sizes[0] / sizes[1] if sizes[0] and sizes[1] else None
     said = f"{label_of(metric)} of {what}" + (f" ({ratio:.2f} times its parameters)" if ratio else "")
-    return _check(cell, said, threshold, lambda found: _above_zero(found) and ratio is not None and ratio <= 1.1)
+    return check(cell, said, threshold, lambda found: above_zero(found) and ratio is not None and ratio <= 1.1)
 
 
 def _size(group: Group) -> float:
@@ -311,15 +200,15 @@ def _attribution(study: Study, dataset: str) -> tuple[Check, ...]:
     additive, blind = _group(study, dataset), default_of(study.groups, "data-only", dataset=dataset)
     if additive is None:
         return (
-            _check(empty(f"The study has no additive run on {dataset}."), "additive", "interval above 0", _above_zero),
+            check(empty(f"The study has no additive run on {dataset}."), "additive", "interval above 0", above_zero),
         )
     metric = _metric(study, dataset)
     name, threshold = label_of(metric), "interval above 0"
     beyond_data = difference_cell(study.measuring, additive, blind, metric)
     hearing = difference_cell(study.measuring, additive, additive, metric, ("audio", "shuffled"))
     return (
-        _check(beyond_data, f"{name} of additive less data-only, same decoding", threshold, _above_zero),
-        _check(hearing, f"{name} of additive with the right audio less with another clip's", threshold, _above_zero),
+        check(beyond_data, f"{name} of additive less data-only, same decoding", threshold, above_zero),
+        check(hearing, f"{name} of additive with the right audio less with another clip's", threshold, above_zero),
         _decoding(study, additive, beyond_data, metric),
     )
 
@@ -329,14 +218,14 @@ def _decoding(study: Study, additive: Group, beyond_data: Cell, metric: str) -> 
     gain = difference_cell(study.measuring, additive, additive, metric, (RERANKED, "audio"))
     what, threshold = f"{label_of(metric)} that reranking adds to additive", "less than it has over data-only"
     if beyond_data.value is None:
-        return _check(empty(beyond_data.reason or "not measured"), what, threshold, _at_least(0))
+        return check(empty(beyond_data.reason or "not measured"), what, threshold, at_least(0))
     limit = beyond_data.value
-    return _check(gain, what, f"{threshold} ({limit:+.3f})", lambda cell: cell.value is not None and cell.value < limit)
+    return check(gain, what, f"{threshold} ({limit:+.3f})", lambda cell: cell.value is not None and cell.value < limit)
 
 
 def rows_of(found: Checklist) -> Sequence[tuple[Line, Check]]:
     """Return every check with its line, in their order."""
-    return [(line, check) for line in found.lines for check in line.checks]
+    return [(line, one) for line in found.lines for one in line.checks]
 
 
 def render_checklist(found: Checklist) -> str:
@@ -348,11 +237,11 @@ def render_checklist(found: Checklist) -> str:
     for line in found.lines:
         name = "stand-in: " if line.stand_in else ""
         lines.append(f"- [{signs[line.verdict]}] **{line.verdict}**: {name}{markdown(line.requirement)}")
-        for check in line.checks:
-            value = check.measured or f"not measured ({check.reason})"
-            sources = f" <!-- {', '.join(check.sources)} -->" if check.sources else ""
+        for one in line.checks:
+            value = one.measured or f"not measured ({one.reason})"
+            sources = f" <!-- {', '.join(one.sources)} -->" if one.sources else ""
             lines.append(
-                f"    - {check.verdict}: {markdown(check.what)}: {markdown(value)}; asked: {markdown(check.threshold)}{sources}"
+                f"    - {one.verdict}: {markdown(one.what)}: {markdown(value)}; asked: {markdown(one.threshold)}{sources}"
             )
     counted = [line for line in found.lines if not line.stand_in]
     passed = sum(line.verdict == "pass" for line in counted)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from fusion_eval.errors import DataError
 
 from fusion_report.results import Results, Run
 
 REFERENCE = "additive"
+_RUN = "\0"  # stands for a run's name, and in no text
 SYSTEMS = (REFERENCE, "cross-attention", "concat", "partial-unfreeze", "data-only", "hybrid")
 STAGES = {"xe": "XE", "scst": "+ SCST", "video": "video", "sanity": "sanity"}
 
@@ -44,14 +47,39 @@ class Group:
         return tuple(run for run in self.runs if run.has(name))
 
     def lacking(self, read: Callable[[Run], object]) -> list[str]:
-        """Return why some runs do not have what ``read`` asks of them, a sentence a reason."""
+        """Return why some runs do not have what ``read`` asks of them, a sentence a reason, said once for all its runs."""
         reasons = []
         for run in self.runs:
             try:
                 read(run)
             except DataError as error:
-                reasons.append(str(error))
-        return list(dict.fromkeys(reasons))
+                reasons.append((run.entry.name, str(error)))
+        return said_once(reasons)
+
+
+def said_once(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the sentences of runs, those that differ in the run's name alone as one: ``additive-s{0,1,2}``."""
+    runs: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        own = runs.setdefault(re.sub(rf"(?<![\w+-]){re.escape(name)}(?![\w+-])", _RUN, reason), [])
+        own += [] if name in own else [name]
+    return [reason.replace(_RUN, _braced(names)) for reason, names in runs.items()]
+
+
+def _braced(names: Sequence[str]) -> str:
+    """Return names as a shell writes them: what they begin and end with once, the rest in braces."""
+    if len(names) == 1:
+        return names[0]
+    head = _beginning(names)
+    rest = [name[len(head) :] for name in names]
+    tail = _beginning([name[::-1] for name in rest])[::-1]
+    return head + "{" + ",".join(name[: len(name) - len(tail)] for name in rest) + "}" + tail
+
+
+def _beginning(names: Sequence[str]) -> str:
+    """Return what all names begin with."""
+    columns = zip(*names, strict=False)
+    return "".join(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def group_runs(results: Results) -> tuple[Group, ...]:

@@ -114,7 +114,7 @@ def _ends(study: Study, groups: Sequence[Group]) -> tuple[list[dict[str, Any]], 
             continue
         delta = fmean(change.delta for _, change, _ in found) * POINTS
         error = 1.96 * fmean(change.standard_error for _, change, _ in found) * POINTS
-        places += [*cell.sources, *(place for place, _, _ in found)]
+        places += [*cell.sources, *(place for own, _, _ in found for place in own)]
         rows.append(
             {
                 "system": group.system,

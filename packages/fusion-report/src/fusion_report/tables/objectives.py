@@ -14,7 +14,7 @@ from fusion_eval.registry import load_metric
 from fusion_eval.schemas import Predictions
 from fusion_eval.schemas.comparison import SystemValue
 
-from fusion_report.groups import Group
+from fusion_report.groups import Group, said_once
 from fusion_report.measuring import difference_cell, value_cells
 from fusion_report.metric_names import FALLBACK, label_of, present, score_metric
 from fusion_report.results import Run
@@ -108,14 +108,14 @@ def _fluency(group: Group, metric: str, digits: int) -> Cell:
         try:
             value, place = _measure(run, metric)
         except FusionError as error:
-            reasons.append(str(error))
+            reasons.append((run.entry.name, str(error)))
             continue
         values.append(value)
         places.append(place)
     if not values:
-        return empty(" ".join(dict.fromkeys(reasons)))
+        return empty(" ".join(said_once(reasons)))
     found = SystemValue.model_validate({"value": sum(values) / len(values), "seeds": _seeds(values)})
-    reason = " ".join(dict.fromkeys(reasons)) or None
+    reason = " ".join(said_once(reasons)) or None
     return measured(found, places, reason).model_copy(update={"digits": digits})
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from fusion_eval.errors import DataError
-from fusion_eval.schemas.retention import CONDITIONS, Change, Condition, Retention
+from fusion_eval.schemas.retention import CONDITIONS, Change, Condition, Retention, Verdict
 
 from fusion_report.groups import Group, used_by
 from fusion_report.results import Run
 from fusion_report.study import MAIN, Study
 from fusion_report.table import Cell, Column, Row, Table, empty, number, words
 
+FILE = "retention.json"
 POINTS = 100  # a share of 1 is 100 points
 STAGES = ("xe", "scst")
 _IDENTICAL = "Every logit is the same to the bit, so there is nothing to bound."
@@ -90,10 +91,14 @@ def _rows_of(by_stage: dict[str, Group], found: dict[str, list[tuple[Run, Retent
     return rows
 
 
-def changes(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> list[tuple[str, Change, str]]:
-    """Return for each seed the file, the change by the scoring of the verdict, and the verdict."""
+Found = tuple[tuple[str, ...], Change, Verdict]
+"""The files, the change by the scoring of the verdict, and the verdict."""
+
+
+def changes(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> list[Found]:
+    """Return what became of each seed's answers since the backbone."""
     return [
-        (run.place("retention.json"), one.scorings[retention.scoring], one.verdict)
+        ((run.place(FILE),), one.scorings[retention.scoring], one.verdict)
         for run, retention in pairs
         if (one := retention.conditions.get(condition)) is not None and retention.scoring in one.scorings
     ]
@@ -102,12 +107,12 @@ def changes(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> lis
 def before_cell(pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> Cell:
     """Return what the backbone answered rightly before anything was trained, in %."""
     found = changes(pairs, condition)
-    return number(
-        fmean(change.before for _, change, _ in found) * POINTS if found else None,
-        [place for place, _, _ in found],
-        digits=1,
-        reason=None if found else f"The condition {condition} was not measured.",
-    )
+    return right_before(found) if found else empty(f"The condition {condition} was not measured.")
+
+
+def right_before(found: Sequence[Found]) -> Cell:
+    """Return the share of right answers before, in %."""
+    return number(fmean(change.before for _, change, _ in found) * POINTS, places_of(found), digits=1)
 
 
 def after_cells(group: Group | None, pairs: Sequence[tuple[Run, Retention]], condition: Condition) -> list[Cell]:
@@ -120,10 +125,20 @@ def after_cells(group: Group | None, pairs: Sequence[tuple[Run, Retention]], con
             else " ".join(group.lacking(Run.retention)) or f"The condition {condition} was not measured."
         )
         return [empty(reason)] * len(_AFTER)
-    places = tuple(place for place, _, _ in found)
+    lacking = " ".join(group.lacking(Run.retention)) if group is not None else ""
+    return change_cells(found, lacking)
+
+
+def change_cells(found: Sequence[Found], lacking: str = "") -> list[Cell]:
+    """Return after, Δ, the worst seed's bound, the flips and the worst verdict.
+
+    Args:
+        found: a seed a place.
+        lacking: why other seeds are not among them.
+    """
+    places = places_of(found)
     deltas = [change.delta * POINTS for _, change, _ in found]
     lost, gained = (sum(getattr(change, name) for _, change, _ in found) for name in ("lost", "gained"))
-    lacking = " ".join(group.lacking(Run.retention)) if group is not None else ""
     verdicts = [verdict for _, _, verdict in found]
     worst = next(verdict for verdict in ("lost", "undecided", "kept", "identical") if verdict in verdicts)
     return [
@@ -142,6 +157,11 @@ def after_cells(group: Group | None, pairs: Sequence[tuple[Run, Retention]], con
         Cell(text=f"{lost} / {gained}", sources=places),
         Cell(text=worst, sources=places),
     ]
+
+
+def places_of(found: Sequence[Found]) -> tuple[str, ...]:
+    """Return the files of all seeds."""
+    return tuple(dict.fromkeys(place for places, _, _ in found for place in places))
 
 
 def _caption(files: Sequence[Retention]) -> tuple[str, ...]:
