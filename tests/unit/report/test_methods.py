@@ -109,3 +109,17 @@ def test_a_system_that_hears_nothing_and_a_run_without_scores_say_so(tmp_path: P
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="give the directory of a finished run"):
         methods_sections(tmp_path, heard)
+
+
+def test_the_modalities_of_a_run_and_where_it_started_from_are_told(tmp_path: Path) -> None:
+    encoder = {"name": "efficientnet-lite0", "weights_sha256": HASH, "preprocessing_sha256": HASH}
+    video = {"encoder": encoder, "system": "additive", "parameters": 3_473_390, "trained": True}
+    heard_still = {"encoder": {**encoder, "name": "clap"}, "system": "additive", "parameters": 5, "trained": False}
+    run = write_run(tmp_path, modalities={"audio": heard_still, "video": video}, init_sha256="cd" * 32)
+    audio, seen, start = methods_sections(run, heard)["Modalities"]
+    assert "audio: read by clap" in audio
+    assert "5 parameters of additive, not trained" in audio
+    assert "efficientnet-lite0" in seen
+    assert "3,473,390 parameters of additive, trained" in seen
+    assert "cd" * 32 in start
+    assert "Modalities" not in methods_sections(write_run(tmp_path / "audio alone"), heard)

@@ -109,6 +109,26 @@ def test_the_draft_names_what_is_missing_and_follows_the_intervals(study, report
     assert re.search("data-only.*?it is behind by", text, re.IGNORECASE)
 
 
+def test_the_draft_tells_what_watching_is_worth_and_what_became_of_hearing(report):
+    text = re.sub(r"<!--.*?-->", "", (report[0] / "experiments.md").read_text())
+    watching = text.split("## The second modality")[1].split("\n## ")[0]
+    assert re.search(r"additive, bound video: CIDEr-D \d.*; with every modality it is", watching)
+    assert re.search(r"additive, bound audio\+video, questions answered rightly: all 0\.\d.*sight 0\.\d", watching)
+    assert re.search(r"additive, captions by audio, CIDEr-D: from \d.* to \d.*, Δ", watching)
+    assert "additive, retention, none, since that run: from" in watching
+
+
+def test_the_checklist_asks_what_video_alone_has_changed(study):
+    (line,) = [line for line in checklist(study).lines if line.key == "video"]
+    asked = {one.what: one for one in line.checks}
+    assert [what.partition(":")[0] for what in asked] == ["additive"] * 5
+    assert asked["additive: Δ accuracy since the run before video, heard: none"].measured == "identical to the bit"
+    assert (
+        asked["additive: CIDEr-D by audio alone less that of the run before video"].threshold == "interval not below 0"
+    )
+    assert asked["additive: Δ accuracy since the run before video, heard: silence"].verdict == "not measured"
+
+
 def test_a_model_card_says_results_over_seeds_retention_and_limits(report):
     (card,) = [path for path in (report[0] / "model-cards").iterdir() if "scst" in path.name]
     text = card.read_text()

@@ -1,20 +1,21 @@
 """The draft of a paper's experiments section: what the tables say, in sentences, each number with the file that it comes from.
 
 The words follow the intervals: «ahead» and «behind» are said where the 95% interval of the paired difference leaves 0 out,
-«level»
-where it does not.
+«level» where it
+does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from fusion_report.checklist import Checklist
+from fusion_report.experiments_video import video_paragraphs
 from fusion_report.groups import REFERENCE
 from fusion_report.prose import Number, Paragraph
-from fusion_report.rendering import plain
+from fusion_report.sentences import cell_of, listed, shown, titles_between, verb
 from fusion_report.study import Study
-from fusion_report.table import Cell, Row, Table
+from fusion_report.table import Table
 
 Tables = Mapping[str, Table]
 TITLE = "Experiments"
@@ -39,7 +40,7 @@ def experiment_sections(study: Study, tables: Tables, verdicts: Checklist) -> di
         "Decoding": _differences(tables["decoding"], "decoding", "beam search"),
         "Ablations": _differences(tables["ablations"], "setting", "its default"),
         "Retention": _retention(tables["retention"]),
-        "The second modality": _video(tables["video"]),
+        "The second modality": video_paragraphs(tables),
         "Cost": _cost(tables["cost"]),
         "Verdicts": [[f"{line.verdict}: {line.requirement}"] for line in verdicts.lines],
         "What is missing": [[reason] for reason in missing(study)] or [["Every run of the study is done."]],
@@ -65,59 +66,30 @@ def _captions(table: Table) -> list[str | Number]:
     return [f"{sentence} " for sentence in table.caption[:3]]
 
 
-def _said(cell: Cell) -> Number | str:
-    return Number(plain(cell), cell.sources) if cell.value is not None else "(no value)"
-
-
-def _verb(cell: Cell) -> str:
-    if cell.low is None or cell.high is None:
-        return "differs by"
-    if cell.low > 0:
-        return "is ahead by"
-    return "is behind by" if cell.high < 0 else "is level, by"
-
-
-def _cell(table: Table, row: Row, key: str) -> Cell:
-    return row.cells[[column.key for column in table.columns].index(key)]
-
-
-def _titles(table: Table, after: str, before: str) -> list[tuple[str, str]]:
-    """Return key and title of the columns between two."""
-    keys = [column.key for column in table.columns]
-    return [(column.key, column.title) for column in table.columns[keys.index(after) + 1 : keys.index(before)]]
-
-
 def _main(table: Table) -> list[Paragraph]:
     """Return a paragraph a system: its metrics, its control, its difference to additive, and its size."""
     paragraphs: list[Paragraph] = []
     for row in table.rows:
         name, difference, size = (
             row.cells[0].text or "",
-            _cell(table, row, "difference"),
-            _cell(table, row, "parameters"),
+            cell_of(table, row, "difference"),
+            cell_of(table, row, "parameters"),
         )
-        metrics = [(title, _cell(table, row, key)) for key, title in _titles(table, "system", "difference")]
+        metrics = [(title, cell_of(table, row, key)) for key, title in titles_between(table, "system", "difference")]
         known = [(title, cell) for title, cell in metrics if cell.value is not None]
         if not known:
             continue
         parts: list[str | Number] = [f"{name[0].upper()}{name[1:]} reaches "]
-        parts += _list((f"{title} ", _said(cell)) for title, cell in known)
-        other = _cell(table, row, "shuffled")
+        parts += listed((f"{title} ", shown(cell)) for title, cell in known)
+        other = cell_of(table, row, "shuffled")
         if other.value is not None:
-            parts += [", and with another clip's audio ", _said(other)]
+            parts += [", and with another clip's audio ", shown(other)]
         if size.value is not None:
-            parts += [", with ", _said(size), " trainable parameters"]
+            parts += [", with ", shown(size), " trainable parameters"]
         if difference.value is not None:
-            parts += [f"; to {REFERENCE} it {_verb(difference)} ", _said(difference)]
+            parts += [f"; to {REFERENCE} it {verb(difference)} ", shown(difference)]
         paragraphs.append([*parts, "."])
     return paragraphs or [["No system has been scored."]]
-
-
-def _list(items: Iterable[tuple[str, Number | str]]) -> list[str | Number]:
-    parts: list[str | Number] = []
-    for before, said in items:
-        parts += [", " if parts else "", before, said]
-    return [part for part in parts if part != ""]
 
 
 def _differences(table: Table, key: str, start: str) -> list[Paragraph]:
@@ -127,14 +99,14 @@ def _differences(table: Table, key: str, start: str) -> list[Paragraph]:
     section = ""
     for row in table.rows:
         section = row.section or section
-        difference = _cell(table, row, "difference")
+        difference = cell_of(table, row, "difference")
         if difference.value is not None:
             name = row.cells[0].text or ""
             place = f" ({section})" if section and section not in name else ""
             paragraphs.append(
                 [
-                    f"{name}{place}: in {title.split(' to ')[0]} it {_verb(difference)} ",
-                    _said(difference),
+                    f"{name}{place}: in {title.split(' to ')[0]} it {verb(difference)} ",
+                    shown(difference),
                     f" against {start}.",
                 ]
             )
@@ -146,38 +118,25 @@ def _retention(table: Table) -> list[Paragraph]:
     for row in table.rows:
         system, condition = row.cells[0].text or "", row.cells[1].text or ""
         for stage, words in (("xe", "after cross-entropy"), ("scst", "after self-critical training")):
-            delta, bound, verdict = (_cell(table, row, f"{name}_{stage}") for name in ("delta", "bound", "verdict"))
+            delta, bound, verdict = (cell_of(table, row, f"{name}_{stage}") for name in ("delta", "bound", "verdict"))
             if delta.value is None:
                 continue
             if verdict.text == "identical":
                 said: list[str | Number] = [" every logit is ", Number("the same to the bit", verdict.sources)]
             else:
-                said = [" accuracy changes by ", _said(delta), " points, bound ", _said(bound)]
+                said = [" accuracy changes by ", shown(delta), " points, bound ", shown(bound)]
             paragraphs.append([f"{system}, heard {condition}, {words}:", *said, f" ({verdict.text})."])
     return paragraphs or [["Retention was not measured."]]
-
-
-def _video(table: Table) -> list[Paragraph]:
-    paragraphs: list[Paragraph] = []
-    key, title = _titles(table, "heard", "difference")[0]
-    for row in table.rows:
-        value, difference = _cell(table, row, key), _cell(table, row, "difference")
-        if value.value is not None:
-            parts: list[str | Number] = [f"With {row.cells[0].text}: {title} ", _said(value)]
-            if difference.value is not None:
-                parts += [f"; with every modality it {_verb(difference)} ", _said(difference)]
-            paragraphs.append([*parts, "."])
-    return paragraphs or [["No run has video."]]
 
 
 def _cost(table: Table) -> list[Paragraph]:
     paragraphs: list[Paragraph] = []
     for row in table.rows:
-        hours, step, target = (_cell(table, row, key) for key in ("hours", "step_seconds", "target"))
+        hours, step, target = (cell_of(table, row, key) for key in ("hours", "step_seconds", "target"))
         if hours.value is not None:
-            parts: list[str | Number] = [f"{row.cells[0].text} trained for ", _said(hours), " h"]
+            parts: list[str | Number] = [f"{row.cells[0].text} trained for ", shown(hours), " h"]
             if step.value is not None:
-                parts += [", ", _said(step), " s a step"]
+                parts += [", ", shown(step), " s a step"]
             if target.text is not None:
                 parts += ["; hours to the target: ", Number(target.text, target.sources)]
             paragraphs.append([*parts, "."])

@@ -34,12 +34,14 @@ def methods_sections(run: Path, audio_protocol: Callable[[str], Sequence[str]]) 
     card = RunCard.read(path)
     scores = _test_scores(run)
     heard = tuple(audio_protocol(card.encoder.name)) if card.encoder else ("The system hears nothing.",)
+    modalities = {"Modalities": modality_sentences(card)} if card.modalities else {}
     return {
         "Data": _data(card, scores),
         "Audio": heard,
         "Text": _NORMALISATION,
         "Model": _model(card),
-        "Training": _training(card),
+        **modalities,
+        "Training": training_sentences(card),
         "Decoding": _decoding(card),
         "Metrics": _metrics(scores),
         "Machine and versions": _machine(card),
@@ -91,7 +93,21 @@ def _model(card: RunCard) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _training(card: RunCard) -> tuple[str, ...]:
+def modality_sentences(card: RunCard) -> tuple[str, ...]:
+    """Return a sentence for each of several modalities, and what the run started from; none where audio is alone."""
+    found = [
+        f"{name}: read by {one.encoder.name} (frozen; weights SHA-256 {one.encoder.weights_sha256}, preprocessing"
+        f" {one.encoder.preprocessing_sha256[:12]}); {one.parameters:,} parameters of {one.system},"
+        f" {'trained' if one.trained else 'not trained'}."
+        for name, one in (card.modalities or {}).items()
+    ]
+    if found and card.init_sha256:
+        found.append(f"Training started from the adapter with SHA-256 {card.init_sha256}.")
+    return tuple(found)
+
+
+def training_sentences(card: RunCard) -> tuple[str, ...]:
+    """Return how a run was trained."""
     training = card.training
     losses = ", ".join(f"{name} {weight:g}" for name, weight in training.loss_weights.items())
     steps = (

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fusion_eval.errors import DataError
 
-from fusion_report.methods import methods_sections
+from fusion_report.methods import methods_sections, modality_sentences, training_sentences
 from fusion_report.prose import Number, Paragraph
 from fusion_report.results import CARD_FILE, Run
 from fusion_report.study import Study, cards_of
 from fusion_report.tables.captions import HOW, PAIRED
+from fusion_report.tables.video import video_groups
 
 TITLE = "Methods"
 _PLACES = {"Metrics": "scores/audio.json"}  # of the sections whose numbers do not stand in the run card
@@ -37,6 +38,9 @@ def method_sections(study: Study, audio_protocol: Protocol) -> dict[str, list[Pa
             place = run.place(_PLACES.get(title, "run_card.json"))
             sections[title] = [_spaced(Number(sentence, (place,)) for sentence in sentences)]
     sections["Systems"] = _systems(study)
+    watching = _watching(study)
+    if watching:
+        sections["The second modality"] = watching
     sections["Statistics"] = [[HOW.format(resamples=study.measuring.resamples)], [PAIRED]]
     return sections
 
@@ -79,6 +83,22 @@ def _study(study: Study) -> list[Paragraph]:
             for one in card.decisions
         ),
     ]
+
+
+def _watching(study: Study) -> list[Paragraph]:
+    """Return a paragraph for the first seed of each group that was taught to watch."""
+    paragraphs: list[Paragraph] = []
+    for group in video_groups(study):
+        cards = [(place, card) for place, card in cards_of(group) if card.modalities]
+        if cards:
+            place, card = cards[0]
+            told = (
+                f"{group.label} on {card.dataset.name}, seed {card.seed}, everything else as in the protocol above.",
+                *modality_sentences(card),
+                *training_sentences(card),
+            )
+            paragraphs.append(_spaced(Number(sentence, (place,)) for sentence in told))
+    return paragraphs
 
 
 def _systems(study: Study) -> list[Paragraph]:
