@@ -16,7 +16,8 @@ from fusion_eval.schemas.comparison import ComparedFile, Comparison, MetricCompa
 from fusion_eval.schemas.scores import Scores
 from fusion_eval.stored_statistics import summed_values
 
-_FEWEST_CLIPS = 2
+FEWEST_CLIPS = 2
+"""What an interval over clips needs."""
 
 
 def measure_scores(
@@ -30,7 +31,7 @@ def measure_scores(
         DataError: there is no file, or the files are about different clips.
     """
     summed = summed_values(files, names)
-    drawn = bootstrap([summed], resamples, seed)[0] if summed.names and files[0].n >= _FEWEST_CLIPS else {}
+    drawn = bootstrap([summed], resamples, seed)[0] if summed.names and files[0].n >= FEWEST_CLIPS else {}
     found = {}
     for name in names:
         if all(name in one.metrics for one in files):
@@ -54,7 +55,7 @@ def compare_scores(
     first = a[0]
     if first.references_sha256 != b[0].references_sha256 or _ids(first) != _ids(b[0]):
         raise DataError("The two sides were scored on different clips or references, so they cannot be compared.")
-    if first.n < _FEWEST_CLIPS:
+    if first.n < FEWEST_CLIPS:
         raise DataError("The scores are of one clip, so there is no spread; score more.")
     shared = [name for name in names if all(name in one.metrics for one in (*a, *b))]
     return Comparison(

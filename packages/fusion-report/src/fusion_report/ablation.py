@@ -19,8 +19,9 @@ import polars
 from fusion_eval.errors import DataError
 from fusion_eval.schemas import RunCard, Scores
 
-from fusion_report.controls import METRICS, bootstrap_interval
+from fusion_report.controls import METRICS
 from fusion_report.figures.style import finished, write
+from fusion_report.measuring import interval_of_mean
 from fusion_report.palette import BLUE, CATEGORIES
 
 Settings = dict[str, Any]
@@ -39,7 +40,7 @@ class MeasuredValue:
 
     Attributes:
         value: the mean over clips and seeds.
-        low: lower end of the 95% percentile-bootstrap interval over clips.
+        low: lower end of the 95% bootstrap interval over clips.
         high: upper end.
         by_seed: the mean over clips by seed.
         deviation: standard deviation over seeds; None for one seed.
@@ -178,7 +179,7 @@ def _measure(runs: Sequence[_Run], metric: str) -> MeasuredValue:
             if value is not None:
                 by_clip.setdefault(clip.id, []).append(value)
     means = np.array([statistics.fmean(values) for values in by_clip.values()])
-    low, high = bootstrap_interval(means)
+    low, high = interval_of_mean(means)
     by_seed = {run.card.seed: float(run.scores.metrics[metric]) for run in runs}
     deviation = statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None
     return MeasuredValue(float(means.mean()), low, high, by_seed, deviation)

@@ -15,9 +15,9 @@ import numpy as np
 import polars
 from fusion_eval.errors import DataError
 from fusion_eval.schemas import Scores
-from numpy.typing import NDArray
 
 from fusion_report.figures.style import finished, write
+from fusion_report.measuring import interval_of_mean
 from fusion_report.palette import BLUE, GREY, ORANGE
 
 CONDITIONS = {
@@ -32,13 +32,12 @@ METRICS = {
     "event_f1": "event-F1",
 }
 SUBSETS = {"seen": "seen", "held_out": "held-out"}
-RESAMPLES = 2000
 SUBSET_COLOURS = (BLUE, ORANGE, GREY)
 
 
 @dataclass(frozen=True)
 class ControlRow:
-    """One cell of the table: a mean over clips with its 95% percentile-bootstrap interval."""
+    """One cell of the table: a mean over clips with its 95% bootstrap interval."""
 
     condition: str
     condition_label: str
@@ -77,18 +76,10 @@ def _rows_of(scores: Scores, condition: str, label: str, subsets: dict[str, list
         for subset, ids in groups.items():
             found = np.array([values[clip][metric] for clip in ids if metric in values[clip]])
             if len(found):
-                low, high = bootstrap_interval(found)
+                low, high = interval_of_mean(found)
                 mean = float(found.mean())
                 rows.append(ControlRow(condition, label, metric, metric_label, subset, mean, low, high, len(found)))
     return rows
-
-
-def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95% percentile-bootstrap interval of a mean."""
-    generator = np.random.default_rng(0)
-    means = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def draw_controls(rows: list[ControlRow], stem: Path) -> Path:

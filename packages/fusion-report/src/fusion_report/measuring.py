@@ -13,10 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from fusion_eval.bootstrap import RESAMPLES
-from fusion_eval.comparing_scores import compare_scores, measure_scores
+from fusion_eval.bootstrap import RESAMPLES, SummedValues, bootstrap, means, uncertainty
+from fusion_eval.comparing_scores import FEWEST_CLIPS, compare_scores, measure_scores
 from fusion_eval.errors import DataError
 from fusion_eval.files import cache_dir
+from fusion_eval.ngrams import Floats
 from fusion_eval.schemas import Schema, Scores
 from fusion_eval.schemas.comparison import Comparison, SystemValue
 from pydantic import Field
@@ -101,6 +102,15 @@ class Measuring:
         if id(scores) not in self._digests:
             self._digests[id(scores)] = scores, scores.sha256()
         return self._digests[id(scores)][1]
+
+
+def interval_of_mean(values_C: Floats) -> tuple[float, float]:
+    """Return the 95% interval of a mean over clips: BCa where it exists, else percentiles; the mean itself of one clip."""
+    mean = float(values_C.mean())
+    if len(values_C) < FEWEST_CLIPS:
+        return mean, mean
+    spread = uncertainty(bootstrap([SummedValues(("mean",), (means(("mean",), values_C[:, None]),))])[0]["mean"])
+    return (spread.bca or spread.percentile) if spread is not None else (mean, mean)
 
 
 def scores_of(group: Group, condition: str = "audio") -> list[tuple[Run, Scores]]:

@@ -10,13 +10,12 @@ from typing import Any
 import altair
 import numpy as np
 import polars
-from fusion_eval.bootstrap import SummedValues, bootstrap, means, uncertainty
 from fusion_eval.errors import DataError
 from fusion_eval.schemas import Scores
 
 from fusion_report.figures.style import COLUMN, LABEL, Figure, colour_of, finished, nothing, system_colour, ticks
 from fusion_report.groups import Group
-from fusion_report.measuring import scores_of
+from fusion_report.measuring import interval_of_mean, scores_of
 from fusion_report.metric_names import label_of
 from fusion_report.study import Study
 
@@ -123,16 +122,14 @@ def _rows(groups: Sequence[Group], parts: Mapping[str, Sequence[str]], metric: s
     for group in groups:
         clips = _means_by_clip([scores for _, scores in scores_of(group)], metric)
         for part, ids in parts.items():
-            values = np.array([[clips[clip]] for clip in ids if clip in clips])
+            values = np.array([clips[clip] for clip in ids if clip in clips])
             if len(values) >= FEWEST:
-                spread = uncertainty(bootstrap([SummedValues((metric,), (means([metric], values),))], 2000)[0][metric])
-                value = float(values.mean())
-                low, high = (spread.bca or spread.percentile) if spread is not None else (value, value)
+                low, high = interval_of_mean(values)
                 rows.append(
                     {
                         "part": f"{part} ({len(values)})",
                         "system": group.system,
-                        "value": value,
+                        "value": float(values.mean()),
                         "low": low,
                         "high": high,
                     }
