@@ -125,4 +125,11 @@ def test_questions_alone_in_music_avqas_layout_train_a_system(place):
     scores = json.loads((place / "run" / "modalities.json").read_text())
     assert scores["conditions"]["audio+video"]["questions"]["n"] > 10
     assert "cider_d" not in scores["conditions"]["audio+video"]
+    judged = [
+        event for line in (place / "run" / "log.jsonl").open() if (event := json.loads(line))["event"] == "evaluated"
+    ]
+    assert judged
+    assert all(0 <= event["accuracy"] <= 1 and "cider_d" not in event for event in judged)
+    card = json.loads((place / "run" / "run_card.json").read_text())
+    assert card["training"]["selection_metric"] == "accuracy of val, by likelihood"
     assert not (place / "run" / "predictions").exists()

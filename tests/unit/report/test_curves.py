@@ -39,6 +39,14 @@ def test_a_log_is_read_as_far_as_it_is_written(tmp_path):
     assert run.marks == []
 
 
+def test_a_run_that_questions_judge_is_read_by_its_accuracy(tmp_path):
+    asked = {"event": "evaluated", "step": 1, "accuracy": 0.75}
+    (run,) = read_curves([write_log(tmp_path / "a", step(1, 3.0), asked)])
+    assert (run.judged_by, run.best) == ("accuracy", (1, 0.75))
+    assert run.as_dict()["best"] == {"step": 1, "accuracy": 0.75}
+    assert run.series["accuracy"] == {"val accuracy": {1: 0.75}}
+
+
 def test_steps_done_twice_count_as_they_were_done_last_and_the_rest_is_marked(tmp_path):
     log = write_log(
         tmp_path,

@@ -71,6 +71,12 @@ def test_curves_are_those_of_the_events_and_a_step_done_again_replaces_the_first
     }
 
 
+def test_the_score_on_val_has_the_name_of_its_metric():
+    curves = LiveCurves()
+    curves.add("evaluated", {"step": 1, "accuracy": 0.75})
+    assert curves.curves == {"val accuracy": {1: 0.75}}
+
+
 def test_the_bar_shows_them_below_itself_and_is_silent_elsewhere():
     bar = TrainingProgress(curves_of_events())
     assert bar.disable

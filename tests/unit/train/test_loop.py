@@ -15,6 +15,7 @@ from fusion_core.systems.additive import Additive, AdditiveConfig
 from fusion_train.checkpoint import list_checkpoints, save_checkpoint
 from fusion_train.config import EvaluationSettings, OptimiserSettings, RunSettings, ScheduleSettings
 from fusion_train.examples import CaptionedClip, TrainingExamples
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer
 from fusion_train.objectives.xe import cross_entropy_sum
@@ -67,7 +68,7 @@ def make_trainer(backbone, folder, settings=None, evaluate=None) -> Trainer:
     opening = lambda: sum(system.gate_values().values())  # noqa: E731 - a score that grows and depends on the weights
     reader = Reader(backbone, examples.prompt)
     learner = Learner(backbone, system, examples, reader, Accelerator(cpu=True), settings.batch)
-    return cross_entropy_phase(learner, evaluate or opening, settings, folder)
+    return cross_entropy_phase(learner, Validation(evaluate or opening), settings, folder)
 
 
 def weights(trainer: Trainer) -> bytes:

@@ -18,6 +18,7 @@ from fusion_eval.metrics.cider_d import CiderD
 from fusion_eval.tokenize import tokenize_all
 from fusion_train.config import ContrastiveSettings, RunSettings, SelfCriticalSettings
 from fusion_train.examples import CaptionedClip, TrainingExamples
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer
 from fusion_train.model import build_system
@@ -122,7 +123,7 @@ def test_the_contrastive_loss_trains_projector_and_head_and_is_counted(learn, tm
     settings = make_settings(contrastive={"weight": 1.0}, schedule={"steps": 30}, evaluation={"every": 30})
     learner = learn(settings)
     contrastive = Contrastive(learner, settings.contrastive, embed, 4)
-    trainer = cross_entropy_phase(learner, lambda: 0.0, settings, tmp_path, [contrastive])
+    trainer = cross_entropy_phase(learner, Validation(lambda: 0.0), settings, tmp_path, [contrastive])
     before = contrastive.module.weight.detach().clone()
     trainer.train()
     losses = [event["contrastive"] for event in trainer.journal.read() if event["event"] == "step"]
@@ -267,7 +268,7 @@ def test_self_critical_training_raises_the_reward(learn, tmp_path):
     """A reward that any policy can learn: captions that hold the letter a."""
     settings = make_settings(scst={"steps": 25, "rate": 3.0}, evaluation={"every": 25}, batch=8)
     learner = learn(settings)
-    trainer = self_critical_phase(learner, lambda: 0.0, settings, tmp_path)
+    trainer = self_critical_phase(learner, Validation(lambda: 0.0), settings, tmp_path)
     objective = trainer.objectives[0]
     assert isinstance(objective, SelfCritical)
     objective.reward = lambda texts, ended, clips: np.array([text.count("a") for text in texts], dtype=float)
@@ -291,10 +292,10 @@ def test_every_phase_is_taken_up_again_to_the_bit(phase, learn, tmp_path):
         learner = learn(settings)
         score = lambda: float(next(learner.system.parameters()).detach().abs().sum())  # noqa: E731
         if phase == "scst":
-            return self_critical_phase(learner, score, settings, tmp_path / folder)
+            return self_critical_phase(learner, Validation(score), settings, tmp_path / folder)
         torch.manual_seed(5)
         addition = Contrastive(learner, settings.contrastive, embed, 4)
-        return cross_entropy_phase(learner, score, settings, tmp_path / folder, [addition])
+        return cross_entropy_phase(learner, Validation(score), settings, tmp_path / folder, [addition])
 
     unbroken = build("unbroken")
     unbroken.train()
@@ -320,7 +321,7 @@ def test_every_phase_is_taken_up_again_to_the_bit(phase, learn, tmp_path):
 def test_a_loss_that_is_no_number_leads_back_to_the_last_checkpoint(learn, tmp_path):
     settings = make_settings()
     learner = learn(settings)
-    trainer = cross_entropy_phase(learner, lambda: 0.0, settings, tmp_path)
+    trainer = cross_entropy_phase(learner, Validation(lambda: 0.0), settings, tmp_path)
     objective, poisoned = trainer.objectives[0], []
     original = objective.accumulate
 
@@ -347,7 +348,7 @@ def test_a_loss_that_is_no_number_leads_back_to_the_last_checkpoint(learn, tmp_p
 
 def test_a_loss_far_above_the_first_has_diverged(learn, tmp_path):
     settings = make_settings(contingency={"rollbacks": 0, "loss_factor": 2.0})
-    trainer = cross_entropy_phase(learn(settings), lambda: 0.0, settings, tmp_path)
+    trainer = cross_entropy_phase(learn(settings), Validation(lambda: 0.0), settings, tmp_path)
     trainer.progress.first_loss = 0.1
     with pytest.raises(Diverged, match=r"over 0\.20"):
         trainer.train()
@@ -357,7 +358,7 @@ def test_a_batch_whose_tokens_weigh_more_has_not_diverged(learn, tmp_path, monke
     """Answers weigh more than captions, so the loss of a batch of answers lies far above that of one of captions."""
     settings = make_settings(contingency={"rollbacks": 0, "loss_factor": 3.0})
     learner = learn(settings)
-    trainer = cross_entropy_phase(learner, lambda: 0.0, settings, tmp_path)
+    trainer = cross_entropy_phase(learner, Validation(lambda: 0.0), settings, tmp_path)
     collate = learner.collate
 
     def weighed(pairs):
@@ -403,7 +404,7 @@ def test_the_residual_alignment_penalty_keeps_the_stream_nearer(learn, tmp_path)
             schedule={"steps": 20}, optimiser={"adapter_lr": 3e-3, "gate_lr": 3e-2, "residual_alignment": weight}
         )
         learner = learn(settings)
-        cross_entropy_phase(learner, lambda: 0.0, settings, tmp_path / str(weight)).train()
+        cross_entropy_phase(learner, Validation(lambda: 0.0), settings, tmp_path / str(weight)).train()
         facts = CrossEntropy(learner, 1.0).accumulate([(clip, 0) for clip in range(8)], 0)
         learner.system.zero_grad()
         turned.append(facts["residual_drift"])

@@ -18,6 +18,7 @@ from fusion_train.captioner import Captioner
 from fusion_train.config import DecodingSettings, RunSettings
 from fusion_train.examples import CaptionedClip, TrainingExamples
 from fusion_train.generate import generate
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner
 from fusion_train.model import build_system
 from fusion_train.objectives.xe import cross_entropy_sum
@@ -135,7 +136,7 @@ def test_a_run_with_the_frozen_prefix_is_the_run_without_to_the_bit(checkpointin
         reader = make_reader(tiny, system, examples.prompt, chosen)
         assert (reader.prefix is not None) is frozen
         learner = Learner(tiny, system, examples, reader, Accelerator(cpu=True), chosen.batch)
-        cross_entropy_phase(learner, lambda: 0.0, chosen, tmp_path / str(frozen)).train()
+        cross_entropy_phase(learner, Validation(lambda: 0.0), chosen, tmp_path / str(frozen)).train()
         found.append(system.adapter_bytes())
         tiny.model.gradient_checkpointing_disable()
     assert found[0] == found[1]

@@ -20,6 +20,7 @@ from fusion_train.alignment import align
 from fusion_train.captioner import Captioner
 from fusion_train.config import AlignmentSettings, DecodingSettings, RunSettings, load_settings
 from fusion_train.examples import CaptionedClip, TrainingExamples
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer
 from fusion_train.model import build_system
@@ -89,7 +90,7 @@ def make_trainer(build, tiny: Backbone, name: str, folder: Path, settings: RunSe
     weight = next(system.parameters())
     reader = make_reader(tiny, system, examples.prompt, settings)
     learner = Learner(tiny, system, examples, reader, Accelerator(cpu=True), settings.batch)
-    return cross_entropy_phase(learner, lambda: float(weight.detach().abs().sum()), settings, folder)
+    return cross_entropy_phase(learner, Validation(lambda: float(weight.detach().abs().sum())), settings, folder)
 
 
 def test_these_are_the_systems():

@@ -117,14 +117,15 @@ def _logged_runs() -> list[Path]:
 
 
 def _show_curves(runs: list[RunCurves]) -> None:
-    from fusion_report.curves import smoothed
+    from fusion_report.curves import PANELS, smoothed
     from rich.table import Table
 
     from fusion_cli.console import stdout
 
     table = Table(title="Runs so far; the loss is a moving average", title_justify="left")
     table.add_column("run", overflow="fold")
-    for column in ("state", "step", "loss", "best val CIDEr-D", "gates", "addition"):
+    judged_by = " or ".join(dict.fromkeys(PANELS[run.judged_by] for run in runs))
+    for column in ("state", "step", "loss", f"best {judged_by}", "gates", "addition"):
         table.add_column(column, justify="right")
     for run in runs:
         loss = smoothed(run.series.get("loss", {}).get("loss", {}))

@@ -1,4 +1,4 @@
-"""The curves of runs, finished or not, from their logs alone (``log.jsonl``): loss, val CIDEr-D, gates, rates, rewards.
+"""The curves of runs, finished or not, from their logs alone (``log.jsonl``): loss, score on val, gates, rates, rewards.
 
 A log is read as far as it is written. Where a run was taken up again or rolled back, steps are done twice: the later ones count.
 """
@@ -20,6 +20,7 @@ Points = dict[int, float]
 PANELS = {
     "loss": "loss",
     "cider_d": "val CIDEr-D",
+    "accuracy": "val accuracy",
     "contrastive": "contrastive loss",
     "gates": "gate by site",
     "addition_ratio": "addition over stream, by site",
@@ -44,7 +45,10 @@ _OF_STEPS = {
     "kl": ("divergence", "divergence"),
     "residual_drift": ("residual_drift", "residual drift"),
 }
-_OF_EVALUATIONS = {"cider_d": ("cider_d", "val CIDEr-D"), "addition_ratio": ("addition_ratio", None)}
+_JUDGED_BY = ("cider_d", "accuracy")  # what weights are chosen by: one of these in a run
+_OF_EVALUATIONS: dict[str, tuple[str, str | None]] = {name: (name, PANELS[name]) for name in _JUDGED_BY} | {
+    "addition_ratio": ("addition_ratio", None)
+}
 # ``started`` is the score of the weights that self-critical training begins with, at step 0.
 _SOURCES = {"step": _OF_STEPS, "evaluated": _OF_EVALUATIONS, "started": _OF_EVALUATIONS}
 _STAGES = {"prepared", "encoded", "aligned", "trained", "finished"}
@@ -87,9 +91,14 @@ class RunCurves:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The step of the best val CIDEr-D, and that; None before the first evaluation."""
-        points = self.series.get("cider_d", {}).get("val CIDEr-D", {})
+        """The step whose weights val likes best, and its score; None before the first evaluation."""
+        points = self.series.get(self.judged_by, {}).get(PANELS[self.judged_by], {})
         return max(points.items(), key=lambda point: point[1]) if points else None
+
+    @property
+    def judged_by(self) -> str:
+        """The metric of val that weights are chosen by."""
+        return next((name for name in _JUDGED_BY if name in self.series), _JUDGED_BY[0])
 
     def last(self, panel: str) -> dict[str, float]:
         """Return the newest value of each series of a panel."""
@@ -102,7 +111,7 @@ class RunCurves:
             "run": self.run,
             "state": self.state,
             "step": self.step,
-            "best": None if best is None else {"step": best[0], "cider_d": best[1]},
+            "best": None if best is None else {"step": best[0], self.judged_by: best[1]},
             "series": {
                 panel: {name: sorted(map(list, points.items())) for name, points in series.items()}
                 for panel, series in self.series.items()

@@ -74,6 +74,7 @@ class RunFacts:
     modules: Mapping[str, nn.Module]
     objectives: tuple[str, ...]
     progress: Progress
+    selection: str
     adapter: Path
     scores: dict[str, Scores]
     encoders: Mapping[str, FrozenEncoder] = field(default_factory=dict)
@@ -226,7 +227,7 @@ def _training(facts: RunFacts) -> TrainingCard:
         precision=str(facts.backbone.dtype).removeprefix("torch."),
         steps=facts.progress.step,
         best_step=facts.progress.best_step,
-        selection_metric="cider_d of val, greedy",
+        selection_metric=facts.selection,
         scst=settings.scst.model_dump(mode="json") if scst else None,
     )
 

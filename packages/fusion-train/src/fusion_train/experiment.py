@@ -33,6 +33,7 @@ from fusion_train.conditions import CONDITIONS, Examination, SplitData, score_an
 from fusion_train.config import RunSettings
 from fusion_train.contingency import fewer_tokens, remember_tokens
 from fusion_train.examples import TrainingExamples
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner
 from fusion_train.loop import BEST_FILE, SCST_FOLDER, Progress, Trainer, journal_name, run_name
 from fusion_train.materials import Materials, gather_materials
@@ -219,8 +220,8 @@ class Experiment:
             self.learner.system.load_state_dict(load((folder / BEST_FILE).read_bytes()))
             return {}
         additions = contrastive_addition(self.learner, settings)
-        evaluate = self._validation(materials, settings)
-        trainer = cross_entropy_phase(self.learner, evaluate, settings, folder, additions, self.request.trackers)
+        validation = self._validation(materials, settings)
+        trainer = cross_entropy_phase(self.learner, validation, settings, folder, additions, self.request.trackers)
         self._watch_retention(trainer, materials, settings)
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"train: taken up again at step {trainer.resume()}")
@@ -237,15 +238,16 @@ class Experiment:
         settings = fewer_tokens(self.settings, self.request.folder)
         if self.accelerator.is_main_process:
             write_atomic(folder / SETTINGS_FILE, save_settings(self.request.system, self.request.dataset, settings))
-        evaluate = self._validation(materials, settings)
-        trainer = self_critical_phase(self.learner, evaluate, settings, folder, self.request.trackers)
+        validation = self._validation(materials, settings)
+        trainer = self_critical_phase(self.learner, validation, settings, folder, self.request.trackers)
         self._watch_retention(trainer, materials, settings)
         if self.request.resume and list_checkpoints(trainer.checkpoints):
             self.announce(f"self-critical training: taken up again at step {trainer.resume()}")
         else:
             start = trainer.judge()
-            trainer.journal.write("started", from_weights=str(self.request.folder / BEST_FILE), cider_d=start)
-            self.announce(f"self-critical training: from val CIDEr-D {start:.3f}")
+            facts = {validation.metric: start}
+            trainer.journal.write("started", from_weights=str(self.request.folder / BEST_FILE), **facts)
+            self.announce(f"self-critical training: from {validation.label} {start:.3f}")
         return self._finish(materials, trainer, folder, settings, trainer.train())
 
     def _learner(self, materials: Materials, settings: RunSettings) -> Learner:
@@ -266,7 +268,7 @@ class Experiment:
                 f"batch x accumulate is {size}, more than the {len(examples.clips)} training clips; lower it."
             )
 
-    def _validation(self, materials: Materials, settings: RunSettings) -> Callable[[], float]:
+    def _validation(self, materials: Materials, settings: RunSettings) -> Validation:
         learner = self.learner
         captioner = Captioner(learner.backbone, learner.system, learner.examples.prompt)
         clips = list(materials.splits["val"].clips)[: settings.evaluation.clips]
@@ -312,6 +314,7 @@ class Experiment:
                 modules=trainer.modules,
                 objectives=tuple(objective.name for objective in trainer.objectives),
                 progress=progress,
+                selection=trainer.validation.described,
                 adapter=folder / ADAPTER_FOLDER,
                 encoders=materials.by_modality,
                 init_sha256=materials.adapter_sha256,

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from fusion_train.judging import LABELS
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 GAP = " "
 MOST_GATES = 3
@@ -57,7 +59,7 @@ class LiveCurves:
         self.curves: dict[str, dict[int, float]] = {}
 
     def add(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Take in an event of the log: ``step`` has loss, gates and reward, ``evaluated`` the CIDEr-D of val.
+        """Take in an event of the log: ``step`` has loss, gates and reward, ``evaluated`` the score of val.
 
         A step that is done again replaces what it was.
         """
@@ -67,7 +69,7 @@ class LiveCurves:
             gates = fields.get("gates", {})
             named |= {f"α{site}": gates[site] for site in list(gates)[:MOST_GATES]}
         elif event == "evaluated":
-            named = {"val CIDEr-D": fields["cider_d"]}
+            named = {label: fields[metric] for metric, label in LABELS.items() if metric in fields}
         for name, value in named.items():
             self.curves.setdefault(name, {})[int(fields["step"])] = float(value)
 

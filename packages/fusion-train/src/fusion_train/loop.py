@@ -21,6 +21,7 @@ from safetensors.torch import load
 
 from fusion_train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from fusion_train.config import RunSettings, ScheduleSettings
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner, Pair
 from fusion_train.live_curves import LiveCurves, TrainingProgress
 from fusion_train.objectives.base import Objective
@@ -71,7 +72,7 @@ class Trainer:
     Args:
         learner: backbone, system, examples and how they are read, in this process.
         objectives: what a step learns from; the first is the one whose loss the log calls ``loss``.
-        evaluate: captions val with the weights as they are and returns CIDEr-D; called in every process.
+        validation: judges the weights as they are on val; called in every process.
         settings: the run's settings.
         folder: the run directory.
         schedule: the steps of this training; by default those of the settings.
@@ -86,7 +87,7 @@ class Trainer:
         self,
         learner: Learner,
         objectives: Sequence[Objective],
-        evaluate: Callable[[], float],
+        validation: Validation,
         settings: RunSettings,
         folder: Path,
         schedule: ScheduleSettings | None = None,
@@ -96,7 +97,7 @@ class Trainer:
         self.learner = learner
         self.system = learner.system
         self.objectives = list(objectives)
-        self.evaluate = evaluate
+        self.validation = validation
         self.settings = settings
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
@@ -308,11 +309,11 @@ class Trainer:
             parts.append(f"reward {facts['reward']:.3f}")
         parts += [f"α{site} {value:.2f}" for site, value in list(self.system.gate_values().items())[:3]]
         if self.progress.best_step is not None:
-            parts.append(f"val CIDEr-D {self.progress.best_score:.3f} at {self.progress.best_step}")
+            parts.append(f"{self.validation.label} {self.progress.best_score:.3f} at {self.progress.best_step}")
         return "  ".join(parts)
 
     def _evaluate(self, gates: dict[str, float]) -> None:
-        """Caption val, keep the weights if they are the best so far, and count patience."""
+        """Judge on val, keep the weights if they are the best so far, and count patience."""
         started = time.perf_counter()
         progress = self.progress
         progress.gates.append({"step": progress.step, **gates})
@@ -321,7 +322,7 @@ class Trainer:
         self.journal.write(
             "evaluated",
             step=progress.step,
-            cider_d=score,
+            **{self.validation.metric: score},
             best_step=progress.best_step,
             stopped_early=progress.stopped_early,
             addition_ratio=progress.addition_ratio,
@@ -333,7 +334,7 @@ class Trainer:
 
     def judge(self) -> float:
         """Score the weights as they are on val, and keep them if they are the best so far; return the score."""
-        score = self.evaluate()
+        score = self.validation.score()
         progress = self.progress
         progress.addition_ratio = self._addition_ratio()
         if score > progress.best_score:

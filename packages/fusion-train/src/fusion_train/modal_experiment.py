@@ -5,7 +5,6 @@ Self-critical training and the contrastive loss are those of one modality and ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from fusion_train.datasets.registry import parse_options, prepare_dataset
 from fusion_train.examples import CaptionedClip, TrainingExamples
 from fusion_train.experiment import Experiment
 from fusion_train.joint_model import Start, build_joint, read_start
+from fusion_train.judging import ACCURACY, Validation
 from fusion_train.kept_hearing import caption_again
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer, run_name
@@ -115,7 +115,7 @@ class ModalExperiment(Experiment):
         reader = MixedReader(backbone, examples.distinct_prompts(), examples.prompt, system, settings)
         return MixedLearner(backbone, system, examples, reader, self.accelerator, settings.batch)
 
-    def _validation(self, materials: Materials, settings: RunSettings) -> Callable[[], float]:
+    def _validation(self, materials: Materials, settings: RunSettings) -> Validation:
         """Judge by the captions of val; by its questions where the dataset has no captions."""
         if materials.dataset.has_references("val"):
             return super()._validation(materials, settings)
@@ -125,7 +125,11 @@ class ModalExperiment(Experiment):
         asked = [item for item in questions.items if item.clip in chosen] if questions else []
         examination = self._examination(materials, settings)
         together = conditions(materials.lookup.modalities)[:1]
-        return lambda: accuracy(asked, examination.answers(split, asked, together)[0]).accuracy
+
+        def score() -> float:
+            return accuracy(asked, examination.answers(split, asked, together)[0]).accuracy
+
+        return Validation(score, ACCURACY, "by likelihood")
 
     def _examination(self, materials: ModalMaterials, settings: RunSettings) -> ModalExamination:
         learner = self.learner

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fusion_encoders.registry import load_text_encoder
 from fusion_encoders.text import TextCache
 
 from fusion_train.config import RunSettings, ScheduleSettings
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer
 from fusion_train.objectives.base import Objective
@@ -16,12 +17,10 @@ from fusion_train.objectives.contrastive import Contrastive
 from fusion_train.objectives.scst import SelfCritical
 from fusion_train.objectives.xe import CrossEntropy
 
-Evaluate = Callable[[], float]
-
 
 def cross_entropy_phase(
     learner: Learner,
-    evaluate: Evaluate,
+    validation: Validation,
     settings: RunSettings,
     folder: Path,
     additions: Sequence[Objective] = (),
@@ -31,14 +30,14 @@ def cross_entropy_phase(
 
     Args:
         learner: what learns.
-        evaluate: captions val and returns CIDEr-D.
+        validation: judges the weights on val.
         settings: the run's settings.
         folder: the run directory.
         additions: further losses, such as the contrastive one.
         trackers: where the log's values go too.
     """
     objective = CrossEntropy(learner, settings.optimiser.residual_alignment)
-    return Trainer(learner, [objective, *additions], evaluate, settings, folder, trackers=trackers)
+    return Trainer(learner, [objective, *additions], validation, settings, folder, trackers=trackers)
 
 
 def contrastive_addition(learner: Learner, settings: RunSettings) -> list[Objective]:
@@ -55,10 +54,10 @@ def contrastive_addition(learner: Learner, settings: RunSettings) -> list[Object
 
 
 def self_critical_phase(
-    learner: Learner, evaluate: Evaluate, settings: RunSettings, folder: Path, trackers: Sequence[str] = ()
+    learner: Learner, validation: Validation, settings: RunSettings, folder: Path, trackers: Sequence[str] = ()
 ) -> Trainer:
     """Return the trainer of the second phase; the learner's system holds the best weights of the first."""
     scst = settings.scst
     objective = SelfCritical(learner, scst, settings.decoding.max_new_tokens, settings.seed)
     schedule = ScheduleSettings(steps=scst.steps, warmup=scst.warmup)
-    return Trainer(learner, [objective], evaluate, settings, folder, schedule, scst.rate, trackers)
+    return Trainer(learner, [objective], validation, settings, folder, schedule, scst.rate, trackers)

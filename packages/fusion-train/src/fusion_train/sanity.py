@@ -41,6 +41,7 @@ from fusion_train.config import DecodingSettings, EvaluationSettings, RunSetting
 from fusion_train.datasets.registry import default_root, parse_options
 from fusion_train.examples import CaptionedClip, TrainingExamples
 from fusion_train.generate import generate
+from fusion_train.judging import Validation
 from fusion_train.learner import Learner
 from fusion_train.loop import Trainer
 from fusion_train.materials import Materials, gather_materials
@@ -258,7 +259,7 @@ def _learn_by_heart(
     accelerator = Accelerator(cpu=default_device().type == "cpu")
     reader = make_reader(backbone, system, examples.prompt, settings)
     learner = Learner(backbone, system, examples, reader, accelerator, settings.batch)
-    trainer = Trainer(learner, [CrossEntropy(learner)], evaluate, settings, folder, rate=plan.rate)
+    trainer = Trainer(learner, [CrossEntropy(learner)], Validation(evaluate), settings, folder, rate=plan.rate)
     count = "1 clip" if system.projector is None else f"{len(clips)} clips"
     names = (f"loss after {plan.steps} steps on {count}", f"CIDEr-D of {count}")
     bounds = (f"< {plan.loss:g}", f"> {plan.cider_d:g}")

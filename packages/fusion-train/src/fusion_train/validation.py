@@ -1,11 +1,11 @@
-"""Captions of val during training: greedy, shared out over the processes, scored once.
+"""How weights are judged on val during training, by captions: greedy, shared out over the processes, scored once.
 
 Scores of shares are never averaged: CIDEr-D weighs n-grams by all clips that are scored together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -15,6 +15,7 @@ from fusion_eval.tokenize import tokenize_all
 from fusion_train.captioner import Captioner
 from fusion_train.config import DecodingSettings
 from fusion_train.examples import CaptionedClip, FeatureLookup
+from fusion_train.judging import Validation
 from fusion_train.modalities import ModalLookup
 
 
@@ -24,8 +25,8 @@ def make_validation(
     features: FeatureLookup | ModalLookup,
     decoding: DecodingSettings,
     accelerator: Accelerator,
-) -> Callable[[], float]:
-    """Return a function that captions the clips greedily and returns CIDEr-D; all processes call it together."""
+) -> Validation:
+    """Judge by CIDEr-D of the clips, captioned greedily."""
     greedy: DecodingSettings = decoding.model_copy(update={"beams": 1, "batch": 64})
     metric = CiderD([tokenize_all(clip.references) for clip in clips])
     mine = range(accelerator.process_index, len(clips), accelerator.num_processes)
@@ -35,4 +36,4 @@ def make_validation(
         captions = dict(gather_object([(index, one[0].text) for index, one in zip(mine, found, strict=True)]))
         return float(metric.score(tokenize_all(captions[index] for index in range(len(clips)))).mean())
 
-    return evaluate
+    return Validation(evaluate)
