@@ -190,7 +190,7 @@ def test_patience_stops_training_and_the_best_weights_are_kept(backbone, tmp_pat
         kept[trainer.progress.step] = weights(trainer)
         return next(scores)
 
-    trainer.evaluate = evaluate
+    trainer.validation = Validation(evaluate)
     progress = trainer.train()
     assert (progress.step, progress.best_step, progress.stopped_early) == (12, 6, True)
     assert weights(trainer) == kept[6] != kept[12]
