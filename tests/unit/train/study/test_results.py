@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from fusion_core.registry import LazyRegistry
 from fusion_eval.schemas import ReferenceItem, References, RunCard
 from fusion_eval.schemas.study import StudyCard
 from fusion_train.datasets.base import DatasetCard, json_sha256
-from fusion_train.study import schedule
+from fusion_train.study import kept, schedule
 from fusion_train.study.config import Study
 from fusion_train.study.kept import KeptResults
 from fusion_train.study.plan import plan_study
@@ -149,6 +150,35 @@ def test_a_run_is_replaced_as_a_whole(study: MakeStudy, results: KeptResults, fi
     finish(run, right=5)
     assert not (results.folder(run.name) / "stale.json").exists()
     assert {path.name for path in (results.root / "runs").iterdir()} == {"additive-s0"}
+
+
+def test_what_a_kill_in_the_middle_of_keeping_left_is_mended(
+    study: MakeStudy, results: KeptResults, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan_study(study()).runs["additive-s0"]
+    source, target, replace = finish(run), results.folder(run.name), Path.replace
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process cleans up nothing
+    monkeypatch.setattr(kept, "_copy", die)
+    with pytest.raises(KeyboardInterrupt):  # in the middle of copying
+        results.keep(run, source, {})
+    monkeypatch.undo()
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(Path, "replace", lambda own, to: die() if to == target else replace(own, to))
+    with pytest.raises(KeyboardInterrupt):  # between the old and the new
+        results.keep(run, source, {})
+    monkeypatch.undo()
+    assert results.find(run) is None
+    results.mend()
+    assert results.find(run) is None  # young: another process may be at it
+    for left in target.parent.glob(".*"):
+        os.utime(left, (0, 0))
+    results.mend()
+    assert results.find(run) is not None
+    assert [path.name for path in target.parent.iterdir()] == [run.name]
 
 
 def test_files_that_are_left_out_are_not_kept(study: MakeStudy, results: KeptResults, finish: Finish) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,6 +43,8 @@ PATTERNS = (
     "scores/*.json",
 )
 """What is kept of a run directory."""
+OLD = ".old"
+ABANDONED_SECONDS = 600  # keeping a run takes seconds
 
 
 class KeptResults:
@@ -94,6 +97,21 @@ class KeptResults:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return entry
+
+    def mend(self) -> None:
+        """Put right what a kill in the middle of keeping has left: a run that was being replaced comes back, halves go.
+
+        What is younger than a few minutes may be the work of another process, and is left alone.
+        """
+        runs = self.root / "runs"
+        for left in sorted(runs.glob(".*")) if runs.is_dir() else ():
+            if time.time() - left.stat().st_mtime < ABANDONED_SECONDS:
+                continue
+            target = runs / left.name[1:].rsplit(".", 2 if left.suffix == OLD else 1)[0]
+            if left.suffix == OLD and not target.exists():
+                left.replace(target)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
 
     def keep_references(self, kind: str, sha256: str, content: bytes) -> None:
         """Keep a references file (or, by its ``kind``, the clips' event graphs or questions) under its hash."""
@@ -191,9 +209,10 @@ def _copy(source: Path, target: Path, leave_out: Sequence[str]) -> dict[str, str
 
 
 def _swap(fresh: Path, target: Path) -> None:
-    """Put a whole folder in the place of another; a kill in between leaves one of them or none, never a mixture."""
-    old = fresh.with_name(f"{fresh.name}.old")
+    """Put a whole folder in the place of another; a kill in between leaves a whole one, there or to be mended."""
+    old = fresh.with_name(f"{fresh.name}{OLD}")
     if target.exists():
         target.replace(old)
+        old.touch()  # just put aside, however old it is
     fresh.replace(target)
     shutil.rmtree(old, ignore_errors=True)

@@ -92,6 +92,7 @@ def run_study(
     """
     with work.lock(), work.at_work(STUDY):
         attempted: set[tuple[str, tuple[str, ...]]] = set()
+        kept.mend()
         while True:
             found = standing(study, work, kept)
             _require_known(found.plan, only)
