@@ -132,3 +132,17 @@ def test_a_figure_without_data_says_why(own_results, open_study_at):
     assert "logged its gates" in reasons["gates"]
     assert "log with a step" in reasons["curves"]
     assert FIGURES["stability"](study).chart is not None  # the ends after training are still known
+
+
+@pytest.mark.parametrize("key", ["breakdown-lengths", "breakdown-subsets", "breakdown-classes"])
+def test_every_part_of_a_breakdown_has_its_label(figures, key):
+    text = render(specification(figures[key].chart), "svg").decode()
+    parts = {row["part"] for data in figures[key].chart.to_dict()["datasets"].values() for row in data}
+    assert parts
+    assert not [part for part in parts if f">{part}<" not in text]
+
+
+def test_shapes_are_told_in_a_legend_and_variants_of_the_frontier_have_their_own(figures):
+    front, frontier = (render(specification(figures[key].chart), "svg").decode() for key in ("pareto", "stability"))
+    assert all(f">{words}<" in front for words in ("XE", "+ SCST", "fewer tokens or narrower"))
+    assert all(f">{words}<" in frontier for words in ("XE", "+ SCST"))

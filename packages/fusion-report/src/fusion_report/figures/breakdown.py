@@ -162,5 +162,5 @@ def _chart(rows: Sequence[dict[str, Any]], title: str, axis: str) -> Any:
     ).properties(
         title=altair.TitleParams(title, fontSize=LABEL, fontWeight="normal"),
         width=COLUMN - 110,
-        height={"step": _ROW * len(systems) / 2 + 6, "for": "position"},
+        height={"step": max(_ROW, _ROW * len(systems) / 2 + 6), "for": "position"},
     )

@@ -20,6 +20,7 @@ from fusion_report.study import MAIN, Study, cards_of
 KEY, TITLE = "pareto", "Score against trainable parameters"
 _NEAR = 1.1  # sizes within this ratio are set apart
 _STEP = 9  # by so many pixels
+_KINDS = {"XE": "XE", "+ SCST": "+ SCST", "ablation": "fewer tokens or narrower"}
 _TICKS = [mantissa * 10**power for power in range(4, 11) for mantissa in (1, 2, 5)]
 
 
@@ -101,7 +102,8 @@ def pareto(study: Study) -> Figure:
         scale=ticks([value for point in points for value in (point.low, point.high)]),
     )
     colour = system_colour([point.system for point in points])
-    chart = altair.layer(_front(points, x, y), *_marks(points, x, y, colour)).properties(width=COLUMN - 60, height=215)
+    marks = [_front(points, x, y), *_marks(points, x, y, colour), *_legend(points, x, y)]
+    chart = altair.layer(*marks).properties(width=COLUMN - 60, height=215)
     kinds = {point.kind for point in points}
     return Figure(
         key=KEY,
@@ -156,6 +158,21 @@ def _marks(points: Sequence[Point], x: Any, y: Any, colour: Any) -> list[Any]:
         mark = base.mark_point(xOffset=offset, size=52, shape=SHAPES[point.kind], opacity=1, strokeWidth=1.6, **look)
         layers.append(mark.encode(y=y))
     return layers
+
+
+def _legend(points: Sequence[Point], x: Any, y: Any) -> list[Any]:
+    """Return a layer that shows nothing but what the shapes mean; none where there is one shape."""
+    kinds = [kind for kind in SHAPES if any(point.kind == kind for point in points)]
+    if len(kinds) < 2:
+        return []
+    first = {"parameters": points[0].parameters, "score": points[0].score}
+    frame = polars.DataFrame([first | {"kind": _KINDS[kind]} for kind in kinds])
+    shape = altair.Shape(
+        "kind:N",
+        scale=altair.Scale(domain=[_KINDS[kind] for kind in kinds], range=[SHAPES[kind] for kind in kinds]),
+        legend=altair.Legend(title=None, orient="bottom", symbolOpacity=1, symbolFillColor="#444444", columns=2),
+    )
+    return [altair.Chart(frame).mark_point(opacity=0).encode(x=x, y=y, shape=shape)]
 
 
 def _offsets(points: Sequence[Point]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -10,7 +11,18 @@ import altair
 import polars
 from fusion_eval.errors import DataError
 
-from fusion_report.figures.style import COLUMN, RULE, SHAPES, Figure, colour_of, finished, nothing, system_colour, ticks
+from fusion_report.figures.style import (
+    COLUMN,
+    RULE,
+    SHAPES,
+    VARIANT_SHAPES,
+    Figure,
+    colour_of,
+    finished,
+    nothing,
+    system_colour,
+    ticks,
+)
 from fusion_report.groups import Group, used_by
 from fusion_report.measuring import value_cells
 from fusion_report.metric_names import label_of
@@ -118,7 +130,7 @@ def _ends(study: Study, groups: Sequence[Group]) -> tuple[list[dict[str, Any]], 
         rows.append(
             {
                 "system": group.system,
-                "kind": "+ SCST" if group.stage == "scst" else "XE",
+                "kind": _kind(group),
                 "score": cell.value,
                 "low": cell.value if cell.low is None else cell.low,
                 "high": cell.value if cell.high is None else cell.high,
@@ -128,6 +140,17 @@ def _ends(study: Study, groups: Sequence[Group]) -> tuple[list[dict[str, Any]], 
             }
         )
     return rows, places
+
+
+def _kind(group: Group) -> str:
+    kind = "+ SCST" if group.stage == "scst" else "XE"
+    return f"{kind}, {group.variant}" if group.variant else kind
+
+
+def _shapes(kinds: Sequence[str]) -> list[str]:
+    """Return a shape a kind, those of variants apart from the systems' own."""
+    variants = itertools.cycle(VARIANT_SHAPES)
+    return [SHAPES[kind] if kind in SHAPES else next(variants) for kind in kinds]
 
 
 def _margin_rule(x: Any) -> Any:
@@ -159,8 +182,10 @@ def _end_panel(study: Study, rows: Sequence[dict[str, Any]], systems: Sequence[s
     shape = altair.Shape(
         "kind:N",
         sort=kinds,
-        scale=altair.Scale(domain=kinds, range=[SHAPES[kind] for kind in kinds]),
-        legend=altair.Legend(title=None, orient="bottom", symbolFillColor="#444444") if len(kinds) > 1 else None,
+        scale=altair.Scale(domain=kinds, range=_shapes(kinds)),
+        legend=altair.Legend(title=None, orient="bottom", columns=2, symbolFillColor="#444444")
+        if len(kinds) > 1
+        else None,
     )
     return altair.layer(
         _margin_rule(x),

@@ -30,6 +30,7 @@ _DATE = re.compile(rb"/(CreationDate|ModDate) ?\([^)]*\)")
 _ENTRIES = re.compile(rb"(?:^ +/[a-z]+[0-9]+ [0-9]+ 0 R\n){2,}", re.MULTILINE)  # what a page's resources refer to
 RULE = "#6b6b6b"
 SHAPES = {"XE": "circle", "+ SCST": "diamond", "ablation": "triangle-up"}
+VARIANT_SHAPES = ("triangle-up", "square", "cross", "triangle-down")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [1, 3], [10, 2])
 
 
@@ -111,10 +112,9 @@ def finished(chart: Any) -> Any:
             titlePadding=6,
             labelLimit=220,
             tickCount=5,
-            labelOverlap="greedy",
-            labelSeparation=6,
             labelFlush=False,
         )
+        .configure_axisQuantitative(labelOverlap="greedy", labelSeparation=6)  # of categories every label is shown
         .configure_legend(
             labelFontSize=LABEL,
             titleFontSize=LABEL,
