@@ -108,9 +108,9 @@ class Run:
 
     def _open(self, model: type[AnySchema], name: str) -> AnySchema | DataError:
         if not self.has(name):
-            reason = self.entry.reason
-            why = f"the run is {self.entry.status}: {reason}" if reason else "the run left none"
-            return DataError(f"{self.place(name)} is absent; {why}")
+            if self.entry.reason:  # the same of every file, so that a row of a table has one note
+                return DataError(f"Run {self.entry.name} is {self.entry.status}: {self.entry.reason}")
+            return DataError(f"{self.place(name)} is absent; the run left none")
         try:
             return model.read(self.folder / name)
         except DataError as error:
