@@ -150,39 +150,8 @@ def test_equal_bits_are_identical_however_few_questions():
         compare_answers(questions(2), same, same, "likelihood")
 
 
-def test_condensed_only_the_questions_that_flipped_are_listed_and_the_numbers_stay():
-    def answers(right):
-        outcomes = {
-            f"q{i}": Outcome(text="yes", exact=i in right, contains=i != 1 or 0 in right, answer_logprob=-1.0)
-            for i in range(4)
-        }
-        return Answers(logits_sha256=f"{len(right):064x}", outcomes=outcomes)
-
-    questions = {f"q{i}": Question(category="any", cluster=f"q{i}", answer="yes") for i in range(4)}
-    whole = Retention(
-        run_id="a",
-        system="additive",
-        adapter_sha256="0" * 64,
-        backbone=RetentionBackbone(name="tiny", weights_sha256="0" * 64, precision="float32"),
-        probe="any",
-        probe_sha256="0" * 64,
-        scoring="exact",
-        margin=-0.005,
-        conditions={"silence": compare_answers(questions, answers({0, 1}), answers({1, 2, 3}), "exact")},
-        method={},
-    )
-    small = condense(whole)
-    found = small.conditions["silence"]
-    assert found.listed == "flipped"
-    assert found.scorings["contains"].lost == 1  # q1, which is not what the verdict is about
-    assert list(found.questions) == list(found.before) == list(found.after) == ["q0", "q2", "q3"]
-    assert found.scorings == whole.conditions["silence"].scorings
-    assert condense(small) == small
-    assert Retention.model_validate_json(small.model_dump_json(by_alias=True)) == small
-
-
-def condensed(one: ConditionRetention) -> ConditionRetention:
-    whole = Retention(
+def findings(one: ConditionRetention) -> Retention:
+    return Retention(
         run_id="a",
         system="additive",
         adapter_sha256="0" * 64,
@@ -194,7 +163,30 @@ def condensed(one: ConditionRetention) -> ConditionRetention:
         conditions={"silence": one},
         method={},
     )
-    return condense(whole).conditions["silence"]
+
+
+def test_condensed_only_the_questions_that_flipped_are_listed_and_the_numbers_stay():
+    def answers(right):
+        outcomes = {
+            f"q{i}": Outcome(text="yes", exact=i in right, contains=i != 1 or 0 in right, answer_logprob=-1.0)
+            for i in range(4)
+        }
+        return Answers(logits_sha256=f"{len(right):064x}", outcomes=outcomes)
+
+    questions = {f"q{i}": Question(category="any", cluster=f"q{i}", answer="yes") for i in range(4)}
+    whole = findings(compare_answers(questions, answers({0, 1}), answers({1, 2, 3}), "exact"))
+    small = condense(whole)
+    found = small.conditions["silence"]
+    assert found.listed == "flipped"
+    assert found.scorings["contains"].lost == 1  # q1, which is not what the verdict is about
+    assert list(found.questions) == list(found.before) == list(found.after) == ["q0", "q2", "q3"]
+    assert found.scorings == whole.conditions["silence"].scorings
+    assert condense(small) == small
+    assert Retention.model_validate_json(small.model_dump_json(by_alias=True)) == small
+
+
+def condensed(one: ConditionRetention) -> ConditionRetention:
+    return condense(findings(one)).conditions["silence"]
 
 
 @given(
