@@ -7,10 +7,13 @@ import io
 import json
 import statistics
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import pytest
-from fusion_eval.schemas import Scores
+from fusion_eval.schemas import Predictions, References, Scores
+from fusion_eval.tokenize import tokenize_all
 from fusion_report.groups import said_once
 from fusion_report.page.build import write_page
 from fusion_report.page.tables import EMPTY, report_table, to_html
@@ -278,3 +281,20 @@ def test_a_reason_of_several_runs_is_said_once(names, said):
         f"runs/{said}/scores.json is absent",
         "other is damaged",
     ]
+
+
+def test_pairs_of_words_new_to_training_are_counted_against_the_training_captions(own_results, open_study_at):
+    cell = row_of(TABLES["objectives"](open_study_at(own_results)), "additive")["unseen_bigrams"]
+    assert "names no training captions" in cell.reason
+    said = []
+    for folder in sorted((own_results / "runs").glob("additive-s?")):
+        path = folder / "run_card.json"
+        card = json.loads(path.read_text())
+        card["dataset"]["references_sha256"]["train"] = card["dataset"]["references_sha256"]["test"]
+        path.write_text(json.dumps(card))
+        known = References.read(own_results / "references" / f"{card['dataset']['references_sha256']['test']}.json")
+        pairs = {pair for item in known.items for text in item.references for pair in pairwise(tokenize_all([text])[0])}
+        captions = [item.caption for item in Predictions.read(folder / "predictions" / "audio.json").items]
+        said.append(fmean(not set(pairwise(tokens)) <= pairs for tokens in tokenize_all(captions)))
+    cell = row_of(TABLES["objectives"](open_study_at(own_results)), "additive")["unseen_bigrams"]
+    assert cell.value == pytest.approx(fmean(said))

@@ -7,26 +7,31 @@ scores file lacks them they are computed from the predictions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from fusion_eval.errors import DataError, FusionError
-from fusion_eval.metrics.base import ScoredClips
+from fusion_eval.metrics.base import Resources, ScoredClips
+from fusion_eval.metrics.document_frequency import DocumentFrequency
 from fusion_eval.registry import load_metric
-from fusion_eval.schemas import Predictions
+from fusion_eval.schemas import Predictions, References
 from fusion_eval.schemas.comparison import SystemValue
+from fusion_eval.tokenize import tokenize_all
 
 from fusion_report.groups import Group, said_once
 from fusion_report.measuring import difference_cell, value_cells
 from fusion_report.metric_names import FALLBACK, label_of, present, score_metric
-from fusion_report.results import Run
+from fusion_report.results import Results, Run
 from fusion_report.study import Study
 from fusion_report.table import Cell, Column, Row, Table, empty, measured, words
 from fusion_report.tables.captions import PAIRED, scored
 
+UNSEEN = "unseen_bigrams"
 FLUENCY = {
     "caption_length": ("Words", 1),
     "vocabulary": ("Vocabulary", 0),
     "repetition": ("Repetition", 3),
-    "unseen_bigrams": ("Unseen bigrams", 3),
+    UNSEEN: ("Unseen bigrams", 3),
     "self_bleu": ("Self-BLEU", 3),
 }
 """By metric: what the column is called and its digits."""
@@ -85,7 +90,7 @@ def _row(study: Study, group: Group, metrics: Sequence[str], score: str) -> Row:
             words(group.label),
             *value_cells(study.measuring, group, metrics).values(),
             difference_cell(study.measuring, group, start_of(study, group), score),
-            *(_fluency(group, name, digits) for name, (_, digits) in FLUENCY.items()),
+            *(_fluency(study.results, group, name, digits) for name, (_, digits) in FLUENCY.items()),
         )
     )
 
@@ -102,11 +107,11 @@ def start_of(study: Study, group: Group) -> Group | None:
     return None
 
 
-def _fluency(group: Group, metric: str, digits: int) -> Cell:
+def _fluency(results: Results, group: Group, metric: str, digits: int) -> Cell:
     values, places, reasons = [], [], []
     for run in group.runs:
         try:
-            value, place = _measure(run, metric)
+            value, place = _measure(results, run, metric)
         except FusionError as error:
             reasons.append((run.entry.name, str(error)))
             continue
@@ -125,22 +130,43 @@ def _seeds(values: Sequence[float]) -> dict[str, object]:
     return {"values": values, "mean": fmean(values), "stdev": stdev(values) if len(values) > 1 else None}
 
 
-def _measure(run: Run, metric: str) -> tuple[float, str]:
+def _measure(results: Results, run: Run, metric: str) -> tuple[float, str]:
     """Return a metric of the captions alone, as it was scored or computed now, and its file.
 
     Raises:
-        FusionError: there are no captions, or they do not have what the metric needs.
+        FusionError: there are no captions, or they or the training captions do not have what the metric needs.
     """
     scores = run.scores()
     if metric in scores.metrics:
         return scores.metrics[metric], run.place("scores/audio.json")
-    found = load_metric(metric).compute(_clips(run.predictions()))
+    frequency = _training_frequency(results, run) if metric == UNSEEN else None
+    found = load_metric(metric).compute(_clips(run.predictions(), frequency))
     if metric not in found.corpus:
         raise DataError(found.unavailable.get(metric, f"{metric} has no value."))
     return found.corpus[metric], run.place("predictions/audio.json")
 
 
-def _clips(predictions: Predictions) -> ScoredClips:
+def _training_frequency(results: Results, run: Run) -> DocumentFrequency:
+    """Return the n-grams of the captions that a run was trained on.
+
+    Raises:
+        DataError: the results do not keep them.
+    """
+    digest = run.card.dataset.references_sha256.get("train")
+    if digest is None:
+        raise DataError(f"{run.place('run_card.json')} names no training captions.")
+    results.references(digest)  # refuses what is not kept, with a sentence
+    return _frequency(results.root / "references" / f"{digest}.json")
+
+
+@lru_cache(maxsize=4)
+def _frequency(path: Path) -> DocumentFrequency:
+    """Return the n-grams of a references file, counted once."""
+    captions = [list(item.references) for item in References.read(path).items]
+    return DocumentFrequency.from_references([tokenize_all(texts) for texts in captions])
+
+
+def _clips(predictions: Predictions, frequency: DocumentFrequency | None) -> ScoredClips:
     """Return captions as a metric takes them that needs no references.
 
     Raises:
@@ -154,4 +180,5 @@ def _clips(predictions: Predictions) -> ScoredClips:
         captions=[item.caption for item in predictions.items],
         references=[()] * len(predictions.items),
         candidates=candidates if any(candidates) else None,
+        resources=Resources(document_frequency=frequency),
     )

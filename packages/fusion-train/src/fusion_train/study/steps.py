@@ -146,6 +146,8 @@ def _keep(bench: Bench, run: PlannedRun, measures: dict[str, Measure]) -> None:
     dataset = _dataset(run)
     _keep_questions(bench, dataset, folder / MODALITIES_FILE)
     splits = {Predictions.read(path).split for path in (folder / "predictions").glob("*.json")}
+    if dataset.has_references("train"):  # what is new to training is told from these
+        splits.add("train")
     for split in sorted(splits):
         references, events = dataset.references(split), dataset.events(split)
         bench.kept.keep_references("references", references.sha256(), references.canonical_bytes())
