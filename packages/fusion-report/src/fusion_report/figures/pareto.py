@@ -170,9 +170,9 @@ def _legend(points: Sequence[Point], x: Any, y: Any) -> list[Any]:
     shape = altair.Shape(
         "kind:N",
         scale=altair.Scale(domain=[_KINDS[kind] for kind in kinds], range=[SHAPES[kind] for kind in kinds]),
-        legend=altair.Legend(title=None, orient="bottom", symbolOpacity=1, symbolFillColor="#444444", columns=2),
+        legend=altair.Legend(title=None, orient="bottom", symbolOpacity=1, columns=2),
     )
-    return [altair.Chart(frame).mark_point(opacity=0).encode(x=x, y=y, shape=shape)]
+    return [altair.Chart(frame).mark_point(opacity=0, filled=True, color="#444444").encode(x=x, y=y, shape=shape)]
 
 
 def _offsets(points: Sequence[Point]) -> list[float]:
