@@ -10,6 +10,9 @@ import pytest
 import torch
 from fusion_cli.main import app
 from fusion_core.systems.base import load_system
+from fusion_eval.schemas.retention import Retention
+from fusion_train.retention_runs import SoundLibrary, read_run
+from fusion_train.retention_sounds import WholeClips
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -38,6 +41,32 @@ def events(folder: Path, kind: str) -> list[dict]:
     return [line for line in lines if line["event"] == kind]
 
 
+def questions_are_answered_as_before(place: Path) -> None:
+    """With audio frozen, what the audio run hears moves the same bits; a clip that is seen too moves others."""
+    run(
+        "eval",
+        "retention",
+        *(part for name in ("audio", "frozen", "free") for part in ("--ckpt", name)),
+        "--items",
+        "8",
+    )
+    audio, frozen, free = (Retention.read(place / name / "retention.json") for name in ("audio", "frozen", "free"))
+    assert "earlier_distractor" not in audio.conditions
+    hashes = {
+        (name, condition): one.logits_sha256_after
+        for name, found in (("audio", audio), ("frozen", frozen), ("free", free))
+        for condition, one in found.conditions.items()
+    }
+    assert hashes["frozen", "earlier_distractor"] == hashes["audio", "distractor"]
+    assert hashes["frozen", "silence"] == hashes["audio", "silence"] != hashes["free", "silence"]
+    assert hashes["free", "earlier_distractor"] != hashes["audio", "distractor"]
+    assert frozen.distractors == "4 test clips of av-scenes (audio, video); 4 test clips of scenes (audio)"
+    assert hashes["frozen", "distractor"] not in (hashes["audio", "distractor"], hashes["frozen", "none"])
+    bound = SoundLibrary().sounds(read_run(Path("frozen")), distracted=True)
+    assert isinstance(bound.distractors, WholeClips)
+    assert set(bound.distractors.lookup.gather(bound.distractors.hashes).sequences) == {"audio", "video"}
+
+
 @pytest.mark.slow
 def test_from_an_audio_run_with_its_gates_frozen_or_not(place):
     run("train", "scenes", *TINY, *FEW, "--out", "audio")
@@ -59,6 +88,7 @@ def test_from_an_audio_run_with_its_gates_frozen_or_not(place):
     before = json.loads((place / "audio" / "predictions" / "audio.json").read_text())["items"]
     after = json.loads((place / "frozen" / "predictions" / "kept-audio.json").read_text())["items"]
     assert after == before, "with frozen audio the first run's captions are what they were"
+    questions_are_answered_as_before(place)
     clip = next((place / "data").glob("av-scenes*/video/test/*.mp4"))
     (said,) = json.loads(run("caption", str(clip), "--ckpt", "free", "--json"))
     assert said["file"] == str(clip)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fusion_eval.schemas.retention import Condition
+
 from fusion_report.checks import Check, above_zero, check
 from fusion_report.groups import Group
 from fusion_report.measuring import difference_cell
@@ -12,10 +14,12 @@ from fusion_report.retention_checks import THRESHOLD, change_check
 from fusion_report.study import Study
 from fusion_report.table import Cell, empty
 from fusion_report.tables.earlier_skills import caption_names, changes_since, first_runs
+from fusion_report.tables.retention import condition_label
 from fusion_report.tables.video import conditions_of, full_condition, video_groups
 
 _GAIN = "score with every modality less that without video"
 _KEPT = "interval not below 0"
+JUDGED: tuple[Condition, ...] = ("none", "silence", "earlier_distractor")
 
 
 def video_checks(study: Study) -> tuple[Check, ...]:
@@ -65,7 +69,7 @@ def _not_below_zero(cell: Cell) -> bool:
 
 def _retention(study: Study, group: Group) -> Iterator[Check]:
     """Yield whether the backbone still answers what it answered after the first run, under each condition."""
-    for condition in ("none", "silence", "distractor"):
+    for condition in JUDGED:
         found, lacking = changes_since(study, group, condition)
-        what = f"{group.label}: Δ accuracy since the run before video, heard: {condition}"
+        what = f"{group.label}: Δ accuracy since the run before video, heard: {condition_label(condition)}"
         yield change_check(group, found, what) if found else check(empty(lacking), what, THRESHOLD, above_zero)

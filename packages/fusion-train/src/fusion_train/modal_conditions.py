@@ -60,7 +60,7 @@ class ClipHearing(Hearing):
 
     Attributes:
         lookup: what is bound; None for nothing.
-        hashes: of the questions' clips, in the order of the probe.
+        hashes: of the questions' clips, in the order of the probe; where they are fewer, questions get them in turn.
     """
 
     lookup: ModalLookup | None = None
@@ -71,7 +71,9 @@ class ClipHearing(Hearing):
         if self.system is None or self.lookup is None:
             return None
         self.system.eval()
-        return self.lookup.gather([self.hashes[place] for place in places]).to(device).bind(self.system)
+        return (
+            self.lookup.gather([self.hashes[place % len(self.hashes)] for place in places]).to(device).bind(self.system)
+        )
 
 
 class ModalExamination:

@@ -1,8 +1,9 @@
 """Retention: does a backbone that learned to hear still answer as it did? Before and after, question by question.
 
 Conditions: *none* (nothing bound: by contract the very bits of the untouched backbone, unless a system trains its weights),
-*silence*, *distractor* (a clip that has nothing to do with the question), each against the backbone as it was; *blind* (nothing
-bound and no image shown), against the backbone blind.
+*silence*, *distractor* (a clip that has nothing to do with the question, with all modalities that it has) and
+*earlier_distractor* (of a run that began with another one: that one's clips, by its modality alone, so that both runs are asked
+the same), each against the backbone as it was; *blind* (nothing bound and no image shown), against the backbone blind.
 """
 
 from __future__ import annotations
@@ -17,25 +18,37 @@ import transformers
 from fusion_core.backbone import Backbone
 from fusion_core.errors import ConfigError
 from fusion_core.files import cache_dir
+from fusion_core.systems.base import FusionSystem
 from fusion_core.vision import VisionBackbone
 from fusion_encoders.base import canonical_json
 from fusion_eval.retention import MARGIN, METHOD, compare_answers
-from fusion_eval.schemas.retention import Answers, Condition, Question, Retention, RetentionBackbone, Scoring
+from fusion_eval.schemas.retention import (
+    CONDITIONS,
+    Answers,
+    Condition,
+    Question,
+    Retention,
+    RetentionBackbone,
+    Scoring,
+)
+from torch import Tensor
 
 from fusion_train.datasets.registry import prepare_dataset
 from fusion_train.datasets.visual_questions import VisualQuestionsOptions, VisualQuestionsRecipe
+from fusion_train.modal_conditions import ClipHearing
 from fusion_train.retention_probe import Probe, load_probe
 from fusion_train.retention_reading import GREEDY, QUESTIONS_AT_ONCE, Hearing, Layout, ProbeReader
 from fusion_train.retention_runs import SoundLibrary, Sounds, TrainedRun
+from fusion_train.retention_sounds import WholeClips
 from fusion_train.text_questions import NAME as TEXT_QUESTIONS
 from fusion_train.text_questions import text_probe
 
 RETENTION_FILE = "retention.json"
 READING_VERSION = 2
 """Counts up whenever the same backbone and probe give other answers."""
-
 SILENCE: Condition = "silence"
 DISTRACTOR: Condition = "distractor"
+EARLIER: Condition = "earlier_distractor"
 BARE, BLIND = Layout(), Layout(image=False)
 Task = tuple[Hearing, Layout]
 
@@ -52,7 +65,7 @@ class Inquiry:
     """
 
     probe: Probe
-    conditions: tuple[Condition, ...] = ("none", "silence", "distractor", "blind")
+    conditions: tuple[Condition, ...] = CONDITIONS
     scoring: Scoring = "exact"
     sounds: SoundLibrary = field(default_factory=SoundLibrary)
 
@@ -83,7 +96,8 @@ class RetentionMeasurement:
 
     def measure(self, runs: Sequence[TrainedRun]) -> list[Retention]:
         """Return what became of the answers in each run; what the runs share is read once."""
-        sounds = {run: self.inquiry.sounds.sounds(run, "distractor" in self.inquiry.conditions) for run in runs}
+        distracted = any(name in self.inquiry.conditions for name in (DISTRACTOR, EARLIER))
+        sounds = {run: self.inquiry.sounds.sounds(run, distracted) for run in runs}
         tasks = {run: self._tasks(run, sounds[run]) for run in runs}
         answers: dict[Task, Answers] = {}
         frozen = [run for run in runs if not run.system.changes_backbone]
@@ -128,9 +142,12 @@ class RetentionMeasurement:
         bare = Hearing(run.system)
         tasks: dict[Condition, Task] = {"none": (bare, BARE), "blind": (bare, BLIND)}
         heard = Layout(slots=run.system.slots, heard=run.system.hears_prompt)
-        for clips, condition in ((sounds.silence, SILENCE), (sounds.distractors, DISTRACTOR)):
-            tasks[condition] = (Hearing(run.system, clips), heard) if clips else tasks["none"]
-        return {condition: tasks[condition] for condition in self.inquiry.conditions}
+        bound = {SILENCE: sounds.silence, DISTRACTOR: sounds.distractors}
+        if sounds.earlier is not None:
+            bound[EARLIER] = sounds.earlier
+        for condition, clips in bound.items():
+            tasks[condition] = (_hearing(run.system, clips), heard) if clips else tasks["none"]
+        return {condition: tasks[condition] for condition in self.inquiry.conditions if condition in tasks}
 
     def _answer(self, tasks: Sequence[Task]) -> dict[Task, Answers]:
         answers: dict[Task, Answers] = {}
@@ -165,6 +182,12 @@ class RetentionMeasurement:
             distractors=sounds.source,
             method=METHOD,
         )
+
+
+def _hearing(system: FusionSystem, clips: tuple[Tensor, ...] | WholeClips) -> Hearing:
+    if isinstance(clips, WholeClips):
+        return ClipHearing(system, lookup=clips.lookup, hashes=clips.hashes)
+    return Hearing(system, clips)
 
 
 def choose_probe(name: str | None, backbone: Backbone) -> Probe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,24 @@ from fusion_core.device import default_device
 from fusion_core.errors import ConfigError
 from fusion_core.pretrained import load_backbone
 from fusion_core.systems.base import FusionSystem, load_system
+from fusion_encoders.base import FrozenEncoder
 from fusion_encoders.registry import load_encoder
 from fusion_eval.schemas import RunCard
 from torch import Tensor
 
 from fusion_train.card import CARD_FILE
 from fusion_train.config import RunSettings
-from fusion_train.modal_encoders import primary_encoder
-from fusion_train.model import ADAPTER_FOLDER, compute_dtype, read_settings
-from fusion_train.retention_sounds import Distractors, dataset_of, distractors_in, distractors_of, silence
+from fusion_train.modal_encoders import load_encoders, primary_encoder
+from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, compute_dtype, read_settings
+from fusion_train.retention_sounds import (
+    Distractors,
+    WholeClips,
+    dataset_of,
+    distractors_in,
+    distractors_of,
+    silence,
+    whole_clips_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +52,18 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class Sounds:
-    """What a run is made to hear: frames x_TA; nothing for a system without an audio path."""
+    """What a run is made to hear; nothing for a system without an audio path.
+
+    Attributes:
+        silence: its frames x_TA.
+        distractors: frames x_TA of clips; of a system of several modalities the clips themselves.
+        earlier: clips of the run that training began with, by the modality of that run alone; None where there is no such run.
+        source: which clips these are.
+    """
 
     silence: tuple[Tensor, ...] = ()
-    distractors: tuple[Tensor, ...] = ()
+    distractors: tuple[Tensor, ...] | WholeClips = ()
+    earlier: WholeClips | None = None
     source: str | None = None
 
 
@@ -120,8 +137,30 @@ class SoundLibrary:
             self._silence[name] = silence(load_encoder(name))
         if not distracted:
             return Sounds(self._silence[name])
+        if run.settings.modalities and self.folder is None:
+            return self._whole(run, self._silence[name])
         found = self._found(run, name)
-        return Sounds(self._silence[name], found.clips, found.source)
+        return Sounds(self._silence[name], found.clips, source=found.source)
+
+    def _whole(self, run: TrainedRun, quiet: tuple[Tensor, ...]) -> Sounds:
+        """Return what a run of several modalities hears and sees, and what the run heard that it began with."""
+        encoders = load_encoders(run.settings)
+        own = whole_clips_of(dataset_of(run.dataset, run.settings, run.folder), encoders)
+        earlier = self._earlier(run, encoders)
+        return Sounds(quiet, own, earlier, own.source if earlier is None else f"{own.source}; {earlier.source}")
+
+    def _earlier(self, run: TrainedRun, encoders: Mapping[str, FrozenEncoder]) -> WholeClips | None:
+        start = Path(run.settings.init or "")
+        if not run.settings.init or not (start / SETTINGS_FILE).is_file():
+            return None
+        content = read_settings(start)
+        settings: RunSettings = content["settings"]
+        if settings.modalities:
+            return None  # that run was one of several modalities already
+        encoder = load_encoder(settings.encoder)
+        if encoder.modality not in encoders:
+            return None
+        return whole_clips_of(dataset_of(content["dataset"], settings, start), {encoder.modality: encoder})
 
     def _found(self, run: TrainedRun, encoder: str) -> Distractors:
         dataset = None if self.folder else dataset_of(run.dataset, run.settings, run.folder)

@@ -5,7 +5,7 @@ Shapes: T frames, A encoder width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from fusion_train.config import RunSettings
 from fusion_train.datasets.base import PreparedDataset, open_dataset
 from fusion_train.datasets.registry import default_root, parse_options
+from fusion_train.modalities import ModalLookup
 
 SILENCE_SECONDS = 8.0
 MOST_CLIPS = 64
@@ -62,9 +63,40 @@ def distractors_of(dataset: PreparedDataset, encoder: FrozenEncoder) -> Distract
     Raises:
         DataError: it has no usable test clip.
     """
+    return _encode(_test_clips(dataset), encoder, f"test clips of {dataset.name}")
+
+
+@dataclass(frozen=True, eq=False)
+class WholeClips:
+    """Clips of several modalities that distract: where their frames are, the hashes of their files, and where they are from."""
+
+    lookup: ModalLookup
+    hashes: tuple[str, ...]
+    source: str
+
+
+def whole_clips_of(dataset: PreparedDataset, encoders: Mapping[str, FrozenEncoder]) -> WholeClips:
+    """Return the first test clips of a dataset with all that these encoders (by modality) make of them.
+
+    Raises:
+        DataError: it has no usable test clip.
+    """
+    clips = _test_clips(dataset)
+    caches = {modality: FeatureCache(encoder) for modality, encoder in encoders.items()}
+    for cache in caches.values():
+        cache.fill(clips, workers=1)
+    lookup = ModalLookup(caches)
+    hashes = tuple(sha256 for _, _, sha256 in clips if lookup.has(sha256))
+    if not hashes:
+        raise DataError(
+            f"None of the test clips of {dataset.name} can be used as a distractor; see fusion data verify."
+        )
+    return WholeClips(lookup, hashes, f"{len(hashes)} test clips of {dataset.name} ({', '.join(sorted(encoders))})")
+
+
+def _test_clips(dataset: PreparedDataset) -> list[tuple[str, Path, str]]:
     rows = [row for row in dataset.rows("test") if row.status == "ok" and row.sha256][:MOST_CLIPS]
-    clips = [(row.id, dataset.audio_path(row), str(row.sha256)) for row in rows]
-    return _encode(clips, encoder, f"test clips of {dataset.name}")
+    return [(row.id, dataset.audio_path(row), str(row.sha256)) for row in rows]
 
 
 def distractors_in(folder: Path, encoder: FrozenEncoder) -> Distractors:

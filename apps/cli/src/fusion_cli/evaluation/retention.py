@@ -24,7 +24,10 @@ def retention(
         ),
     ] = None,
     condition: Annotated[
-        str | None, typer.Option(help="Of none, silence, distractor and blind, with commas between; all if not given.")
+        str | None,
+        typer.Option(
+            help="Of none, silence, distractor, earlier_distractor and blind, with commas between; all if not given."
+        ),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Ask this backbone, built around the run's language model, such as smollm2-vl.")
@@ -48,10 +51,12 @@ def retention(
     """Ask a backbone the same questions before and after it learned to hear, and say what was lost.
 
     Under *none* nothing is bound, under *silence* and *distractor* a clip is that has nothing to do with the question, and
-    *blind* shows no image: a probe that is answered as well blind cannot show that sight was lost. The bound is the lower end
-    of a one-sided 95 % interval of Δ: *kept* means that a loss of more than 0.5 points is excluded, *lost* that the loss itself
-    is larger, *undecided* neither (more questions narrow it), *identical* that every logit is the same to the bit. Each run gets
-    its answers, question by question, in retention.json. What the untouched backbone says is kept in the user's cache.
+    *blind* shows no image: a probe that is answered as well blind cannot show that sight was lost. A run of several
+    modalities is distracted by all of them at once, and under *earlier_distractor* by what the run heard that it began with.
+    The bound is the lower end of a one-sided 95 % interval of Δ: *kept* means that a loss of more than 0.5 points is
+    excluded, *lost* that the loss itself is larger, *undecided* neither (more questions narrow it), *identical* that every
+    logit is the same to the bit. Each run gets its answers, question by question, in retention.json. What the untouched
+    backbone says is kept in the user's cache.
 
     Examples:
 

@@ -10,10 +10,10 @@ from fusion_eval.schemas.base import Record, Schema, Sha256
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Scoring = Literal["exact", "contains", "likelihood", "likelihood_normalised"]
-Condition = Literal["none", "silence", "distractor", "blind"]
+Condition = Literal["none", "silence", "distractor", "earlier_distractor", "blind"]
 Verdict = Literal["identical", "kept", "undecided", "lost"]
 SCORINGS: tuple[Scoring, ...] = ("exact", "contains", "likelihood", "likelihood_normalised")
-CONDITIONS: tuple[Condition, ...] = ("none", "silence", "distractor", "blind")
+CONDITIONS: tuple[Condition, ...] = ("none", "silence", "distractor", "earlier_distractor", "blind")
 
 
 class Outcome(Record):
@@ -112,5 +112,7 @@ class Retention(Schema):
     scoring: Scoring = Field(description="The scoring that the verdicts are about.")
     margin: float = Field(description="The largest loss that still counts as none, as a share.")
     conditions: dict[Condition, ConditionRetention]
-    distractors: str | None = Field(default=None, description="Which clips were heard under distractor.")
+    distractors: str | None = Field(
+        default=None, description="Which clips were bound under distractor and earlier_distractor."
+    )
     method: dict[str, str] = Field(description="How answers, bounds and verdicts are made.")

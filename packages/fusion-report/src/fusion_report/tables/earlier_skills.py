@@ -23,10 +23,19 @@ from fusion_report.tables.retention import (
     after_cells,
     before_cell,
     change_cells,
+    condition_label,
     read_retention,
     right_before,
 )
 from fusion_report.tables.video import EARLIER, video_groups
+
+COMPARABLE: dict[Condition, Condition] = {
+    "none": "none",
+    "silence": "silence",
+    "earlier_distractor": "distractor",
+    "blind": "blind",
+}
+"""What a run was asked, and what the run that it began with was asked: under *distractor* each heard clips of its own."""
 
 COLUMNS = (
     Column(key="skill", title="Skill", numeric=False),
@@ -59,7 +68,8 @@ def earlier_skills_table(study: Study) -> Table:
             f"Δ is after less before. {PAIRED}",
             "Retention: right answers in %, Δ in points, mean over seeds; the bound is the lower end of its one-sided 95%"
             " interval, of the worst seed. Before is the backbone before anything was trained; «since that run»: the run that"
-            " was taught to watch, so that what watching alone has changed stands apart.",
+            " was taught to watch, so that what watching alone has changed stands apart. Under distractor a clip of the run's own"
+            " dataset is bound with all its modalities; «of the earlier run»: that run's clips, by its modality alone.",
         ),
         columns=COLUMNS,
         rows=tuple(rows),
@@ -108,9 +118,10 @@ def _retention(study: Study, group: Group) -> Iterator[Row]:
     for condition in CONDITIONS:
         if any(condition in retention.conditions for _, retention in pairs):
             after, delta, bound, _, verdict = after_cells(group, pairs, condition)
-            name = f"retention, {condition}"
+            name = f"retention, {condition_label(condition)}"
             yield Row(cells=(words(name), before_cell(pairs, condition), after, delta, bound, verdict))
-            yield _since(study, group, condition)
+            if condition in COMPARABLE:
+                yield _since(study, group, condition)
     if not pairs:
         reason = " ".join(group.lacking(Run.retention)) or "Retention was not measured."
         yield Row(cells=(words("retention"), *[empty(reason)] * 5))
@@ -118,7 +129,7 @@ def _retention(study: Study, group: Group) -> Iterator[Row]:
 
 def _since(study: Study, group: Group, condition: Condition) -> Row:
     """Return the row of a condition since the runs that a group's runs started from."""
-    name = words(f"retention, {condition}, since that run")
+    name = words(f"retention, {condition_label(condition)}, since that run")
     found, lacking = changes_since(study, group, condition)
     if not found:
         return Row(cells=(name, *[empty(lacking)] * 5))
@@ -148,9 +159,10 @@ def _change(runs: Mapping[str, Run], run: Run, condition: Condition) -> Found:
     then, parent = run.retention(), runs.get(run.entry.parent or "")
     if parent is None:
         raise DataError(f"{run.entry.name}: the study does not have the run that it started from.")
-    before, after = (one.conditions.get(condition) for one in (parent.retention(), then))
+    before, after = parent.retention().conditions.get(COMPARABLE[condition]), then.conditions.get(condition)
     if before is None or after is None:
-        raise DataError(f"{run.entry.name}: the condition {condition} was not measured both before and after.")
+        what = condition_label(condition)
+        raise DataError(f"{run.entry.name}: the condition {what} was not measured both before and after.")
     change = change_between(before, after, then.scoring)
     same = before.logits_sha256_after == after.logits_sha256_after
     return ((parent.place(FILE), run.place(FILE)), change, "identical" if same else verdict_of(change, then.margin))

@@ -15,6 +15,8 @@ from fusion_report.table import Cell, Column, Row, Table, empty, number, words
 
 FILE = "retention.json"
 POINTS = 100  # a share of 1 is 100 points
+CONDITION_LABELS: dict[Condition, str] = {"earlier_distractor": "distractor of the earlier run"}
+"""What a condition is called where its own name does not say it."""
 STAGES = ("xe", "scst")
 _IDENTICAL = "Every logit is the same to the bit, so there is nothing to bound."
 _TITLES = {"xe": "XE", "scst": "SCST"}
@@ -87,7 +89,7 @@ def _rows_of(by_stage: dict[str, Group], found: dict[str, list[tuple[Run, Retent
             cell for stage in STAGES for cell in after_cells(by_stage.get(stage), measured.get(stage, []), condition)
         ]
         pairs = next(pairs for pairs in measured.values() if pairs)
-        rows.append(Row(cells=(words(name), words(condition), before_cell(pairs, condition), *after)))
+        rows.append(Row(cells=(words(name), words(condition_label(condition)), before_cell(pairs, condition), *after)))
     return rows
 
 
@@ -157,6 +159,11 @@ def change_cells(found: Sequence[Found], lacking: str = "") -> list[Cell]:
         Cell(text=f"{lost} / {gained}", sources=places),
         Cell(text=worst, sources=places),
     ]
+
+
+def condition_label(condition: Condition) -> str:
+    """Return what tables call a condition."""
+    return CONDITION_LABELS.get(condition, condition)
 
 
 def places_of(found: Sequence[Found]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from fusion_core.errors import ConfigError
 from fusion_eval.schemas.base import first_problem
+from fusion_eval.schemas.retention import Condition
 from pydantic import Field, ValidationError, model_validator
 
 from fusion_train.config import Settings
@@ -72,7 +73,7 @@ class RetentionPlan(Settings):
     backbone: str | None = Field(None, description="Asked instead of the run's own, such as smollm2-vl.")
     probe: str | None = None
     items: int | None = Field(None, ge=1)
-    conditions: tuple[Literal["none", "silence", "distractor", "blind"], ...] = ("none", "silence", "distractor")
+    conditions: tuple[Condition, ...] = ("none", "silence", "distractor", "earlier_distractor")
     scoring: Literal["exact", "contains", "likelihood", "likelihood_normalised"] = "likelihood"
 
 
