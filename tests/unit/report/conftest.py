@@ -382,10 +382,13 @@ class StudyWriter:
             scoring="likelihood",
             margin=-0.005,
             conditions={
-                "none": compare_answers(questions, before, none, "likelihood"),
-                "distractor": compare_answers(
-                    questions, before, answers(flips, f"distractor {run.name}"), "likelihood"
-                ),
+                condition: compare_answers(questions, before, after, "likelihood")
+                for condition, after in (
+                    ("none", none),
+                    ("distractor", answers(flips, f"distractor {run.name}")),
+                    ("earlier_distractor", answers(flips, f"earlier {run.name}")),
+                )
+                if condition != "earlier_distractor" or run.stage == "video"
             },
             distractors="scenes test",
             method=METHOD,
