@@ -25,9 +25,11 @@ from fusion_eval.schemas.retention import Retention
 from fusion_train import retention, retention_reading
 from fusion_train.config import DecodingSettings, load_settings
 from fusion_train.model import build_system, save_settings
+from fusion_train.retention import Inquiry, RetentionMeasurement
 from fusion_train.retention_log import RetentionLog, stability_frontier
 from fusion_train.retention_probe import Probe, ProbeItem, load_probe, write_probe
 from fusion_train.retention_reading import Hearing, Layout, ProbeReader
+from fusion_train.retention_runs import read_run, shared_backbone
 from fusion_train.visual_questions import example, render
 from torch import Tensor
 from typer.testing import CliRunner
@@ -291,6 +293,25 @@ def test_a_damaged_adapter_is_caught(place):
     assert rows["damaged", "distractor"]["lost"] > 10
     assert rows["sound", "distractor"]["verdict"] == "kept"
     assert len(list((place / "cache" / "retention").glob("*.json"))) == 1  # asked once before, then kept
+
+
+def test_one_that_acts_with_nothing_bound_is_seen(place):
+    """Runs that leave the weights as they are share one reading with nothing bound, all attached."""
+    for name in ("sound", "leaking"):
+        make_run(place / name, 0.05)
+    runs = [read_run(place / name) for name in ("sound", "leaking")]
+    backbone = shared_backbone(runs, None)
+    measurement = RetentionMeasurement(backbone, Inquiry(load_probe(place / "probe.jsonl").first(20), ("none",)))
+    assert [one.conditions["none"].verdict for one in measurement.measure(runs)] == ["identical", "identical"]
+    head = backbone.model.get_output_embeddings()
+    attach, detach = runs[1].system.attach, runs[1].system.detach
+    hooks: list[Any] = []
+    runs[1].system.attach = lambda to: (
+        attach(to),
+        hooks.append(head.register_forward_hook(lambda *call: call[2] * 1.01)),
+    )
+    runs[1].system.detach = lambda: (hooks.pop().remove(), detach())
+    assert [one.conditions["none"].identical for one in measurement.measure(runs)] == [False, False]
 
 
 def test_another_language_model_is_refused(place):

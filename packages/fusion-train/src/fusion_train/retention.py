@@ -98,7 +98,11 @@ class RetentionMeasurement:
         """Return what became of the answers in each run; what the runs share is read once."""
         distracted = any(name in self.inquiry.conditions for name in (DISTRACTOR, EARLIER))
         sounds = {run: self.inquiry.sounds.sounds(run, distracted) for run in runs}
-        tasks = {run: self._tasks(run, sounds[run]) for run in runs}
+        unbound = Hearing()
+        tasks = {
+            run: self._tasks(run, sounds[run], Hearing(run.system) if run.system.changes_backbone else unbound)
+            for run in runs
+        }
         answers: dict[Task, Answers] = {}
         frozen = [run for run in runs if not run.system.changes_backbone]
         for together in ([frozen] if frozen else []) + [[run] for run in runs if run.system.changes_backbone]:
@@ -137,9 +141,15 @@ class RetentionMeasurement:
         }
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
-    def _tasks(self, run: TrainedRun, sounds: Sounds) -> dict[Condition, Task]:
-        """Return what has to be answered for each condition; equal tasks are one."""
-        bare = Hearing(run.system)
+    def _tasks(self, run: TrainedRun, sounds: Sounds, bare: Hearing) -> dict[Condition, Task]:
+        """Return what has to be answered for each condition; equal tasks are one.
+
+        Args:
+            run: who is asked.
+            sounds: what it hears.
+            bare: nothing bound. Runs that leave the backbone's weights as they are share it: all are attached to the backbone
+                when it answers, so that one that adds something unasked changes the bits of all.
+        """
         tasks: dict[Condition, Task] = {"none": (bare, BARE), "blind": (bare, BLIND)}
         heard = Layout(slots=run.system.slots, heard=run.system.hears_prompt)
         bound = {SILENCE: sounds.silence, DISTRACTOR: sounds.distractors}
