@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import statistics
 from html import unescape
 from itertools import pairwise
@@ -19,6 +20,7 @@ from fusion_report.page.build import write_page
 from fusion_report.page.tables import EMPTY, report_table, to_html
 from fusion_report.rendering import RENDERERS, plain, render_csv, render_latex, render_markdown
 from fusion_report.table import Table
+from fusion_report.tables.captions import scored
 from fusion_report.tables.catalogue import TABLES
 from pydantic import ValidationError
 
@@ -68,9 +70,24 @@ def test_size_is_normalised_and_a_mismatch_is_said(tables):
 
 def test_captions_say_test_list_n_seeds_versions_and_what_is_missing(tables):
     caption = " ".join(tables["main-results"].caption)
-    for words in ("scenes test: n = 36 clips", "Seeds: 0, 1, 2", "1 of 19 runs", "400 resamples", "fusion_eval 0.1"):
+    for words in (
+        "scenes test: n = 36 clips",
+        "Seeds: 0, 1, 2",
+        "computed in bfloat16.",
+        "1 of 19 runs",
+        "400 resamples",
+        "fusion_eval 0.1",
+    ):
         assert words in caption
     assert "Not reported: SPIDEr, METEOR, SPICE" in caption
+
+
+def test_a_caption_says_where_runs_computed_in_different_types(own_results, open_study_at):
+    card = own_results / "runs" / "additive-s0" / "run_card.json"
+    card.write_text(card.read_text().replace('"bfloat16"', '"float32"'))
+    study = open_study_at(own_results)
+    caption = " ".join(scored(study, study.groups, ["cider_d"]))
+    assert re.search(r"Runs differ in what .* \(\d+ in bfloat16, 1 in float32\)", caption)
 
 
 def test_a_failed_run_leaves_cells_that_say_why(tables):

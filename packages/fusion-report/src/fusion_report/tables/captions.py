@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from fusion_eval.schemas import Scores
@@ -9,7 +10,7 @@ from fusion_eval.schemas import Scores
 from fusion_report.groups import Group
 from fusion_report.measuring import scores_of
 from fusion_report.metric_names import WANTED, label_of
-from fusion_report.study import Study
+from fusion_report.study import Study, cards_of
 
 HOW = (
     "Values are means over seeds ± standard deviation (n − 1); in brackets the 95% interval of the bootstrap over clips"
@@ -32,6 +33,7 @@ def scored(study: Study, groups: Sequence[Group], metrics: Sequence[str]) -> tup
     return (
         *_test_lists(files),
         _seeds(groups),
+        *_precision(groups),
         HOW.format(resamples=study.measuring.resamples),
         _versions(files, metrics),
         *_absent(files, metrics),
@@ -65,6 +67,17 @@ def _seeds(groups: Sequence[Group]) -> str:
     lacking = sum(len(group.runs) - len(scores_of(group)) for group in groups)
     short = f"; {lacking} of {sum(len(group.runs) for group in groups)} runs have no scores (notes)" if lacking else ""
     return f"Seeds: {', '.join(map(str, asked))}{short}."
+
+
+def _precision(groups: Sequence[Group]) -> list[str]:
+    """Return what the frozen weights computed in; where runs differ in it, how many in which, as that may be part of a Δ."""
+    counts = Counter(card.training.precision for group in groups for _, card in cards_of(group))
+    if not counts:
+        return []
+    if len(counts) == 1:
+        return [f"Frozen weights computed in {next(iter(counts))}."]
+    shares = ", ".join(f"{runs} in {name}" for name, runs in sorted(counts.items()))
+    return [f"Runs differ in what their frozen weights computed in ({shares}), which may be part of a difference."]
 
 
 def _versions(files: Sequence[Scores], metrics: Sequence[str]) -> str:
