@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import vl_convert
 from fusion_report.figures.catalogue import FIGURES
-from fusion_report.figures.pareto import pareto_points
+from fusion_report.figures.pareto import pareto, pareto_points
 from fusion_report.figures.style import COLUMN, PAGE, render, specification
 from fusion_report.legibility import problems, text_boxes
 from fusion_report.palette import CATEGORIES, MATRICES, SYSTEM_COLOURS, confusable, least_difference
@@ -146,3 +146,10 @@ def test_shapes_are_told_in_a_legend_and_variants_of_the_frontier_have_their_own
     front, frontier = (render(specification(figures[key].chart), "svg").decode() for key in ("pareto", "stability"))
     assert all(f">{words}<" in front for words in ("XE", "+ SCST", "fewer tokens or narrower"))
     assert all(f">{words}<" in frontier for words in ("XE", "+ SCST"))
+
+
+def test_points_that_are_moved_sideways_stay_right_of_the_axis(study):
+    layers = pareto(study).chart.to_dict()["layer"]
+    offsets = [abs(layer["mark"].get("xOffset", 0)) for layer in layers]
+    assert max(offsets) > 9, "several sizes are nearly equal"
+    assert {layer["encoding"]["x"]["scale"]["padding"] for layer in layers} == {max(offsets) + 12}

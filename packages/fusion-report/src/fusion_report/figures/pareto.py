@@ -20,6 +20,7 @@ from fusion_report.study import MAIN, Study, cards_of
 KEY, TITLE = "pareto", "Score against trainable parameters"
 _NEAR = 1.1  # sizes within this ratio are set apart
 _STEP = 9  # by so many pixels
+_MARGIN = 12  # pixels between the outermost point and the end of the axis
 _KINDS = {"XE": "XE", "+ SCST": "+ SCST", "ablation": "fewer tokens or narrower"}
 _TICKS = [mantissa * 10**power for power in range(4, 11) for mantissa in (1, 2, 5)]
 
@@ -122,13 +123,15 @@ def pareto(study: Study) -> Figure:
 
 
 def _size_axis(points: Sequence[Point]) -> Any:
+    """Return the axis, wide enough for points that are moved sideways."""
     sizes = [point.parameters for point in points]
-    low, high = min(sizes) / 1.25, max(sizes) * 1.35
-    shown = [tick for tick in _TICKS if low <= tick <= high]
+    low, high = min(sizes), max(sizes)
+    shown = [tick for tick in _TICKS if low / 1.25 <= tick <= high * 1.35]
+    room = max(abs(offset) for offset in _offsets(points)) + _MARGIN
     return altair.X(
         "parameters:Q",
         title="trainable parameters",
-        scale=altair.Scale(type="log", domain=[low, high], nice=False),
+        scale=altair.Scale(type="log", domain=[low, high * 1.01], nice=False, padding=room),
         axis=altair.Axis(values=shown or sizes[:1], format="~s", grid=False),
     )
 
