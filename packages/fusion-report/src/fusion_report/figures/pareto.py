@@ -19,7 +19,7 @@ from fusion_report.study import MAIN, Study, cards_of
 
 KEY, TITLE = "pareto", "Score against trainable parameters"
 _NEAR = 1.1  # sizes within this ratio are set apart
-_STEP = 9  # by so many pixels
+_STEP, _WIDEST = 9, 50  # by so many pixels; a whole group by no more than that
 _MARGIN = 12  # pixels between the outermost point and the end of the axis
 _KINDS = {"XE": "XE", "+ SCST": "+ SCST", "ablation": "fewer tokens or narrower"}
 _TICKS = [mantissa * 10**power for power in range(4, 11) for mantissa in (1, 2, 5)]
@@ -187,6 +187,6 @@ def _offsets(points: Sequence[Point]) -> list[float]:
         if last or math.log(points[place].parameters / points[start].parameters) > math.log(_NEAR):
             count = place - start
             for within in range(count):
-                offsets[start + within] = (within - (count - 1) / 2) * _STEP
+                offsets[start + within] = (within - (count - 1) / 2) * min(_STEP, _WIDEST / count)
             start = place
     return offsets
