@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from fusion_report.page.clips import TextBudget, describe_outputs, gather_sets
 from fusion_report.page.datasets import open_dataset
 from fusion_report.page.media import MediaCollector
 from fusion_report.page.outputs import read_outputs
+from fusion_report.page.overview import overview
 from fusion_report.page.questions import PageQuestions, describe_questions
 from fusion_report.page.sound import BANDS, FRAMES, LEVELS, SAMPLE_RATE, encode_mp3, picture, read_sound
 from fusion_report.page.summary import group_runs, metrics_of
@@ -466,3 +468,15 @@ def test_an_oracle_stands_apart_and_is_never_the_best(make_study, measuring):
     assert "additive: oracle, no result" in row
     assert f"<b>{scores.metrics['cider_d'] + 5:.3f}</b>" in row
     assert "best" not in row
+
+
+def test_the_best_score_is_one_of_the_main_dataset(study, measuring):
+    results = read_outputs(study.results)
+    groups = list(groups_by_label(study.results, measuring).values())
+    before = to_html(overview(results, groups)[1])
+    far_above = replace(groups[0].cell("audio", "cider_d"), value=99.0)
+    cells = {("audio", "cider_d", "test"): far_above}
+    watching = replace(groups[0], label="watching", dataset="av-scenes", _cells=cells)
+    assert to_html(overview(results, [*groups, watching])[1]) == before
+    better = replace(watching, dataset=groups[0].dataset)
+    assert "99.000" in to_html(overview(results, [*groups, better])[1])

@@ -65,7 +65,10 @@ def _tiles(groups: Sequence[Group]) -> Iterator[tuple[str, str, str]]:
 
 
 def _best(groups: Sequence[Group]) -> tuple[Group, str, str, Cell] | None:
-    """Return the best group by the first metric that is there, reranked captions among them; None where nothing is scored."""
+    """Return the best group by the first metric that is there, reranked captions among them; None where nothing is scored.
+
+    Groups of one dataset are compared, that of the first group with a score: scores of other clips say nothing beside it.
+    """
     metrics = metrics_of(groups)
     found = [
         (group, condition, metric, cell)
@@ -76,7 +79,9 @@ def _best(groups: Sequence[Group]) -> tuple[Group, str, str, Cell] | None:
     ]
     if not found:
         return None
-    return max((one for one in found if one[2] == found[0][2]), key=lambda one: one[3].value or 0.0)
+    first, _, metric, _ = found[0]
+    comparable = [one for one in found if one[2] == metric and one[0].dataset == first.dataset]
+    return max(comparable, key=lambda one: one[3].value or 0.0)
 
 
 def _between(cell: Cell) -> str:
