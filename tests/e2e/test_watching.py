@@ -41,6 +41,17 @@ def events(folder: Path, kind: str) -> list[dict]:
     return [line for line in lines if line["event"] == kind]
 
 
+def asked_while_training(folder: Path) -> None:
+    """What the best weights were asked while they trained is what they answer afterwards, with all modalities bound."""
+    rows = [json.loads(line) for line in (folder / "stability.jsonl").read_text().splitlines()]
+    run("eval", "retention", "--ckpt", str(folder), "--items", "4", "--condition", "distractor")
+    (found,) = Retention.read(folder / "retention.json").conditions.values()
+    best_step = events(folder, "evaluated")[-1]["best_step"]
+    (best,) = [row for row in rows if row["step"] == best_step]
+    after = sum(outcome.answer_logprob for outcome in found.after.values()) / len(found.after)
+    assert best["distractor"]["answer_logprob"] == pytest.approx(after)
+
+
 def questions_are_answered_as_before(place: Path) -> None:
     """With audio frozen, what the audio run hears moves the same bits; a clip that is seen too moves others."""
     run(
@@ -72,9 +83,9 @@ def test_from_an_audio_run_with_its_gates_frozen_or_not(place):
     run("train", "scenes", *TINY, *FEW, "--out", "audio")
     first = load_system(place / "audio" / "adapter").state_dict()
     for name, freeze in (("frozen", ["--freeze", "audio"]), ("free", [])):
-        table = run(
-            "train", "av-scenes", *TINY, *FEW, "--modalities", "video,audio", "--init", "audio", "--out", name, *freeze
-        )
+        asked = ["--set", "evaluation.retention.items=4"]
+        joint = ["av-scenes", *TINY, *FEW, "--modalities", "video,audio", "--init", "audio", *asked, *freeze]
+        table = run("train", *joint, "--out", name)
         assert "shuffled-video" in table
         weights = load_file(place / name / "adapter" / "adapter.safetensors")
         kept = [torch.equal(weights[f"members.audio.{key}"], value) for key, value in first.items()]
@@ -85,6 +96,7 @@ def test_from_an_audio_run_with_its_gates_frozen_or_not(place):
         assert card["modalities"]["audio"]["trained"] is (name == "free")
         assert card["modalities"]["video"]["encoder"]["name"] == "patches"
         assert card["init_sha256"]
+        asked_while_training(place / name)
     before = json.loads((place / "audio" / "predictions" / "audio.json").read_text())["items"]
     after = json.loads((place / "frozen" / "predictions" / "kept-audio.json").read_text())["items"]
     assert after == before, "with frozen audio the first run's captions are what they were"

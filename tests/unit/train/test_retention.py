@@ -314,6 +314,14 @@ def test_one_that_acts_with_nothing_bound_is_seen(place):
     assert [one.conditions["none"].identical for one in measurement.measure(runs)] == [False, False]
 
 
+def test_a_run_that_began_with_none_has_no_earlier_distractor(place):
+    make_run(place / "run", 0.1)
+    refused = ask("--ckpt", "run", "--condition", "earlier_distractor").exception
+    assert isinstance(refused, ConfigError)
+    assert "did not begin with a run" in str(refused)
+    assert not (place / "run" / "retention.json").exists()
+
+
 def test_another_language_model_is_refused(place):
     make_run(place / "run", 0.1)
     card("run", "0" * 64).write(place / "run" / "run_card.json")

@@ -44,7 +44,7 @@ from fusion_train.phases import contrastive_addition, cross_entropy_phase, self_
 from fusion_train.reading import make_reader
 from fusion_train.retention import choose_probe
 from fusion_train.retention_log import RetentionLog
-from fusion_train.retention_sounds import distractors_of
+from fusion_train.retention_sounds import Clips, distractors_of
 from fusion_train.statistics import fit_statistics
 from fusion_train.stopping import Diverged
 from fusion_train.trackers import require_tracker
@@ -281,9 +281,12 @@ class Experiment:
             return
         learner = self.learner
         probe = choose_probe(wanted.probe, learner.backbone).first(wanted.items)
-        distractors = distractors_of(materials.dataset, materials.encoder).clips
-        log = RetentionLog(learner.backbone, learner.system, probe, distractors, trainer.folder, wanted.every)
+        clips = self._distractors(materials)
+        log = RetentionLog(learner.backbone, learner.system, probe, clips, trainer.folder, wanted.every)
         trainer.observers.append(log.measure)
+
+    def _distractors(self, materials: Materials) -> Clips:
+        return distractors_of(materials.dataset, materials.encoder).clips
 
     def _begin(self, trainer: Trainer, materials: Materials, settings: RunSettings) -> None:
         """Fit what is fitted before the first step."""

@@ -35,6 +35,7 @@ from fusion_train.modal_conditions import ModalExamination, accuracy, conditions
 from fusion_train.modal_encoders import load_encoders, primary
 from fusion_train.modalities import ModalLookup
 from fusion_train.model import build_backbone, read_settings
+from fusion_train.retention_sounds import Clips, whole_clips_of
 from fusion_train.statistics import fit_statistics
 
 
@@ -163,6 +164,10 @@ class ModalExperiment(Experiment):
             trainer.journal.write(
                 "initialised", run=settings.init, modalities=names, frozen=frozen, adapter_sha256=sha256
             )
+
+    def _distractors(self, materials: Materials) -> Clips:
+        assert isinstance(materials, ModalMaterials)
+        return whole_clips_of(materials.dataset, materials.encoders)
 
     def _examine(self, materials: Materials, folder: Path, settings: RunSettings) -> dict[str, Scores]:
         assert isinstance(materials, ModalMaterials)

@@ -18,7 +18,6 @@ import transformers
 from fusion_core.backbone import Backbone
 from fusion_core.errors import ConfigError
 from fusion_core.files import cache_dir
-from fusion_core.systems.base import FusionSystem
 from fusion_core.vision import VisionBackbone
 from fusion_encoders.base import canonical_json
 from fusion_eval.retention import MARGIN, METHOD, compare_answers
@@ -31,21 +30,20 @@ from fusion_eval.schemas.retention import (
     RetentionBackbone,
     Scoring,
 )
-from torch import Tensor
 
 from fusion_train.datasets.registry import prepare_dataset
 from fusion_train.datasets.visual_questions import VisualQuestionsOptions, VisualQuestionsRecipe
-from fusion_train.modal_conditions import ClipHearing
 from fusion_train.retention_probe import Probe, load_probe
 from fusion_train.retention_reading import GREEDY, QUESTIONS_AT_ONCE, Hearing, Layout, ProbeReader
 from fusion_train.retention_runs import SoundLibrary, Sounds, TrainedRun
-from fusion_train.retention_sounds import WholeClips
+from fusion_train.retention_sounds import hearing_of
 from fusion_train.text_questions import NAME as TEXT_QUESTIONS
 from fusion_train.text_questions import text_probe
 
 RETENTION_FILE = "retention.json"
 READING_VERSION = 2
 """Counts up whenever the same backbone and probe give other answers."""
+
 SILENCE: Condition = "silence"
 DISTRACTOR: Condition = "distractor"
 EARLIER: Condition = "earlier_distractor"
@@ -95,7 +93,11 @@ class RetentionMeasurement:
         self.before = {image: self._before(reader, Layout(image=image)) for image, reader in self.readers.items()}
 
     def measure(self, runs: Sequence[TrainedRun]) -> list[Retention]:
-        """Return what became of the answers in each run; what the runs share is read once."""
+        """Return what became of the answers in each run; what the runs share is read once.
+
+        Raises:
+            ConfigError: a run can be asked under none of the conditions.
+        """
         distracted = any(name in self.inquiry.conditions for name in (DISTRACTOR, EARLIER))
         sounds = {run: self.inquiry.sounds.sounds(run, distracted) for run in runs}
         unbound = Hearing()
@@ -156,8 +158,14 @@ class RetentionMeasurement:
         if sounds.earlier is not None:
             bound[EARLIER] = sounds.earlier
         for condition, clips in bound.items():
-            tasks[condition] = (_hearing(run.system, clips), heard) if clips else tasks["none"]
-        return {condition: tasks[condition] for condition in self.inquiry.conditions if condition in tasks}
+            tasks[condition] = (hearing_of(run.system, clips), heard) if clips else tasks["none"]
+        asked = {condition: tasks[condition] for condition in self.inquiry.conditions if condition in tasks}
+        if not asked:
+            raise ConfigError(
+                f"{run.folder} cannot be asked under {EARLIER}: it did not begin with a run of one modality that is still here; "
+                f"take {DISTRACTOR}."
+            )
+        return asked
 
     def _answer(self, tasks: Sequence[Task]) -> dict[Task, Answers]:
         answers: dict[Task, Answers] = {}
@@ -192,12 +200,6 @@ class RetentionMeasurement:
             distractors=sounds.source,
             method=METHOD,
         )
-
-
-def _hearing(system: FusionSystem, clips: tuple[Tensor, ...] | WholeClips) -> Hearing:
-    if isinstance(clips, WholeClips):
-        return ClipHearing(system, lookup=clips.lookup, hashes=clips.hashes)
-    return Hearing(system, clips)
 
 
 def choose_probe(name: str | None, backbone: Backbone) -> Probe:

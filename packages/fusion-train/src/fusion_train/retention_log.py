@@ -7,17 +7,16 @@ row of a step that was done again replaces the earlier one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from fusion_core.backbone import Backbone
 from fusion_core.journal import Journal
 from fusion_core.systems.base import FusionSystem
 from fusion_eval.schemas.retention import SCORINGS, Answers
-from torch import Tensor
 
 from fusion_train.retention_probe import Probe
 from fusion_train.retention_reading import Hearing, Layout, ProbeReader
+from fusion_train.retention_sounds import Clips, hearing_of
 
 STABILITY_FILE = "stability.jsonl"
 Accuracy = dict[str, float]
@@ -33,7 +32,7 @@ class RetentionLog:
         backbone: the frozen model.
         system: what trains, attached.
         probe: the questions.
-        distractors: frames x_TA of clips that have nothing to do with the questions.
+        distractors: clips that have nothing to do with the questions, with all modalities that the system has.
         folder: the run directory.
         every: evaluations from one measurement to the next.
 
@@ -46,7 +45,7 @@ class RetentionLog:
         backbone: Backbone,
         system: FusionSystem,
         probe: Probe,
-        distractors: Sequence[Tensor],
+        distractors: Clips,
         folder: Path,
         every: int = 1,
     ) -> None:
@@ -59,7 +58,7 @@ class RetentionLog:
             self.hearings["none"] = (Hearing(system), Layout())
         if system.projector is not None:
             heard = Layout(slots=system.slots, heard=system.hears_prompt)
-            self.hearings["distractor"] = (Hearing(system, tuple(distractors)), heard)
+            self.hearings["distractor"] = (hearing_of(system, distractors), heard)
         system.detach()
         (before,) = self.reader.answer([Hearing()], Layout())
         system.attach(backbone)

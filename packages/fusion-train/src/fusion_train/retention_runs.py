@@ -11,16 +11,17 @@ from fusion_core.device import default_device
 from fusion_core.errors import ConfigError
 from fusion_core.pretrained import load_backbone
 from fusion_core.systems.base import FusionSystem, load_system
-from fusion_encoders.base import FrozenEncoder
 from fusion_encoders.registry import load_encoder
 from fusion_eval.schemas import RunCard
 from torch import Tensor
 
 from fusion_train.card import CARD_FILE
 from fusion_train.config import RunSettings
-from fusion_train.modal_encoders import load_encoders, primary_encoder
+from fusion_train.datasets.base import PreparedDataset
+from fusion_train.modal_encoders import encoder_name, primary_encoder
 from fusion_train.model import ADAPTER_FOLDER, SETTINGS_FILE, compute_dtype, read_settings
 from fusion_train.retention_sounds import (
+    Clips,
     Distractors,
     WholeClips,
     dataset_of,
@@ -62,7 +63,7 @@ class Sounds:
     """
 
     silence: tuple[Tensor, ...] = ()
-    distractors: tuple[Tensor, ...] | WholeClips = ()
+    distractors: Clips = ()
     earlier: WholeClips | None = None
     source: str | None = None
 
@@ -122,6 +123,7 @@ class SoundLibrary:
         self.folder = folder
         self._silence: dict[str, tuple[Tensor, ...]] = {}
         self._distractors: dict[tuple[str, Path], Distractors] = {}
+        self._whole: dict[tuple[tuple[str, ...], Path], WholeClips] = {}
 
     def sounds(self, run: TrainedRun, distracted: bool) -> Sounds:
         """Return what a run hears; distractors only where they are asked for.
@@ -138,18 +140,18 @@ class SoundLibrary:
         if not distracted:
             return Sounds(self._silence[name])
         if run.settings.modalities and self.folder is None:
-            return self._whole(run, self._silence[name])
+            return self._several(run, self._silence[name])
         found = self._found(run, name)
         return Sounds(self._silence[name], found.clips, source=found.source)
 
-    def _whole(self, run: TrainedRun, quiet: tuple[Tensor, ...]) -> Sounds:
+    def _several(self, run: TrainedRun, quiet: tuple[Tensor, ...]) -> Sounds:
         """Return what a run of several modalities hears and sees, and what the run heard that it began with."""
-        encoders = load_encoders(run.settings)
-        own = whole_clips_of(dataset_of(run.dataset, run.settings, run.folder), encoders)
-        earlier = self._earlier(run, encoders)
+        names = {modality: encoder_name(run.settings, modality) for modality in run.settings.modalities}
+        own = self._whole_clips(dataset_of(run.dataset, run.settings, run.folder), names)
+        earlier = self._earlier(run, names)
         return Sounds(quiet, own, earlier, own.source if earlier is None else f"{own.source}; {earlier.source}")
 
-    def _earlier(self, run: TrainedRun, encoders: Mapping[str, FrozenEncoder]) -> WholeClips | None:
+    def _earlier(self, run: TrainedRun, names: Mapping[str, str]) -> WholeClips | None:
         start = Path(run.settings.init or "")
         if not run.settings.init or not (start / SETTINGS_FILE).is_file():
             return None
@@ -157,10 +159,16 @@ class SoundLibrary:
         settings: RunSettings = content["settings"]
         if settings.modalities:
             return None  # that run was one of several modalities already
-        encoder = load_encoder(settings.encoder)
-        if encoder.modality not in encoders:
-            return None
-        return whole_clips_of(dataset_of(content["dataset"], settings, start), {encoder.modality: encoder})
+        own = {modality: name for modality, name in names.items() if name == settings.encoder}
+        return self._whole_clips(dataset_of(content["dataset"], settings, start), own) if own else None
+
+    def _whole_clips(self, dataset: PreparedDataset, names: Mapping[str, str]) -> WholeClips:
+        """Return the clips of a dataset by the encoders that are named for its modalities, read once."""
+        key = tuple(sorted(names.values())), dataset.root
+        if key not in self._whole:
+            encoders = {modality: load_encoder(name) for modality, name in names.items()}
+            self._whole[key] = whole_clips_of(dataset, encoders)
+        return self._whole[key]
 
     def _found(self, run: TrainedRun, encoder: str) -> Distractors:
         dataset = None if self.folder else dataset_of(run.dataset, run.settings, run.folder)

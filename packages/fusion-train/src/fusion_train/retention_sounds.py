@@ -14,6 +14,7 @@ import torch
 from fusion_core.errors import DataError
 from fusion_core.files import sha256_file
 from fusion_core.journal import Journal
+from fusion_core.systems.base import FusionSystem
 from fusion_encoders.base import FrozenEncoder
 from fusion_encoders.cache import FeatureCache
 from torch import Tensor
@@ -21,7 +22,9 @@ from torch import Tensor
 from fusion_train.config import RunSettings
 from fusion_train.datasets.base import PreparedDataset, open_dataset
 from fusion_train.datasets.registry import default_root, parse_options
+from fusion_train.modal_conditions import ClipHearing
 from fusion_train.modalities import ModalLookup
+from fusion_train.retention_reading import Hearing
 
 SILENCE_SECONDS = 8.0
 MOST_CLIPS = 64
@@ -73,6 +76,17 @@ class WholeClips:
     lookup: ModalLookup
     hashes: tuple[str, ...]
     source: str
+
+
+Clips = tuple[Tensor, ...] | WholeClips
+"""What is bound to a system: frames x_TA of one modality, or whole clips."""
+
+
+def hearing_of(system: FusionSystem, clips: Clips) -> Hearing:
+    """Return the clips bound to a system, a question one, in turn."""
+    if isinstance(clips, WholeClips):
+        return ClipHearing(system, lookup=clips.lookup, hashes=clips.hashes)
+    return Hearing(system, clips)
 
 
 def whole_clips_of(dataset: PreparedDataset, encoders: Mapping[str, FrozenEncoder]) -> WholeClips:

@@ -86,7 +86,8 @@ def curve_rows(results: PageResults) -> tuple[list[Row], list[str]]:
             for name, points in sorted(series.items(), key=lambda pair: (len(pair[0]), pair[0])):
                 title = {"loss": "loss", "cider_d": "val CIDEr-D", "gates": f"gate of block {name}"}.get(panel, name)
                 rows += [
-                    {**_run(run), "curve": title, "step": step, "value": value} for step, value in _thinned(points)
+                    {**_run(run), "dataset": run.plan.dataset, "curve": title, "step": step, "value": value}
+                    for step, value in _thinned(points)
                 ]
     return rows, problems
 

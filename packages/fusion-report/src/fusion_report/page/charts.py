@@ -140,7 +140,7 @@ def _controls(colour: Any, scores: Sequence[Mapping[str, Any]]) -> PageChart:
 def _curves(colour: Any) -> PageChart:
     hover = altair.selection_point(fields=["run"], on="pointerover", empty=False, clear="pointerout")
     line = (
-        _chart("curves", "curve")
+        _chart("curves", "dataset", "curve")
         .mark_line(strokeWidth=1.6)
         .encode(
             x=altair.X("step:Q", title="step"),
@@ -159,7 +159,7 @@ def _curves(colour: Any) -> PageChart:
         "One line a run, from its log; long logs are averaged in stretches.",
         "curves",
         _spec(line),
-        {"curve": "curve"},
+        {"dataset": "dataset", "curve": "curve"},
     )
 
 

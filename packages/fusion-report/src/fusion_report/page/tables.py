@@ -20,6 +20,7 @@ from fusion_report.table import Cell as ReportCell
 from fusion_report.table import Column, Table
 from fusion_report.tables.answers import answer_table
 from fusion_report.tables.earlier_skills import earlier_skills_table
+from fusion_report.tables.retention import condition_label as retention_label
 
 EMPTY = "–"
 _CONTROLS_METRICS = ("spider", "cider_d", "event_f1")
@@ -203,7 +204,7 @@ def retention_table(results: PageResults) -> list[Element]:
                 continue
             row = SubElement(body, "tr")
             _run_head(row, run)
-            SubElement(row, "td").text = condition
+            SubElement(row, "td").text = retention_label(condition)
             SubElement(row, "td", {"class": "number"}).text = f"{change.n:,}"
             for value, sign in ((change.before, ""), (change.after, ""), (change.delta, "+"), (change.bound, "+")):
                 shown = SubElement(row, "td", {"class": "number", "data-value": repr(value)})
