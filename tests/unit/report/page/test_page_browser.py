@@ -258,7 +258,7 @@ def test_a_narrow_screen_has_the_list_or_the_clip(visit):
         assert tab.locator("#list").is_visible()
         assert not tab.locator("#clip").is_visible()
         tab.locator("#list a").nth(2).click()
-        assert tab.locator("#clip h2").inner_text() == "test-00002"
+        eventually(tab, "document.querySelector('#clip h2').textContent === 'test-00002'")
         assert not tab.locator("#list").is_visible()
         tab.get_by_role("button", name="Back to the list").click()
         tab.locator("#list").wait_for(state="visible")
