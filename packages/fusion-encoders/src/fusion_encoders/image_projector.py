@@ -2,8 +2,7 @@
 
 The projector first *reads* every cell: whether the middle of an object lies in it, and the object's colour, shape and size. Then
 it *tallies* the readings over the cells: how many objects there are of each kind (a shape, a colour, or any), and what else the
-objects of a kind are, and which combinations of shape and colour there are. At last it *speaks*: a token is what its slot always
-says plus the vector of each word of its tally.
+objects of a kind are. At last it *speaks*: a token is what its slot always says plus the vector of each word of its tally.
 
 Attention averages, so it counts badly; a sum over cells counts by construction. And as only the words' vectors meet the language
 model, they can be taught through it without the images being looked at again.
@@ -59,18 +58,13 @@ class ImageProjectorSettings:
 
     @property
     def tokens(self) -> int:
-        """S: the free ones, what the objects of each named kind are, the numbers of each and of all, and the combinations."""
-        return self.free + 2 * self.named + 1 + self.combinations
-
-    @property
-    def combinations(self) -> int:
-        """A shape with a colour, each."""
-        return self.shapes * self.colours
+        """S: the free ones, what the objects of each named kind are, and the numbers of each and of all."""
+        return self.free + 2 * self.named + 1
 
     @property
     def words(self) -> int:
-        """W: numbers, colours by size, shapes by size, «nothing», and whether a combination is there: yes, no."""
-        return self.most + 1 + self.sizes * self.named + 3
+        """W: numbers, colours by size, shapes by size, and «nothing»."""
+        return self.most + 1 + self.sizes * self.named + 1
 
 
 @dataclass(frozen=True)
@@ -172,26 +166,20 @@ class ImageProjector(nn.Module):
 def tally(readings: Readings, settings: ImageProjectorSettings) -> Tensor:
     """Return how much of each word each token says, 0 to 1, m_BSW.
 
-    Words are the numbers, then colours and shapes, small ones first, then «nothing», «yes» and «no»; tokens the free ones, then
-    what the objects of each shape and colour are, then the numbers of these and of all objects, then whether there is each shape
-    in each colour.
+    Words are the numbers, then colours and shapes, small ones first, then «nothing»; tokens the free ones, then what the objects
+    of each shape and colour are, then the numbers of these and of all objects.
     """
     numbers_BKN = number_chances(kind_chances(readings), settings.most)
     there_BYXZ = combination_chances(readings)
-    batch = len(numbers_BKN)
-    colours_BYw = there_BYXZ.transpose(2, 3).flatten(2)
-    shapes_BXw = there_BYXZ.permute(0, 2, 3, 1).flatten(2)
-    m_BSW = numbers_BKN.new_zeros(batch, settings.tokens, settings.words)
+    m_BSW = numbers_BKN.new_zeros(len(numbers_BKN), settings.tokens, settings.words)
     first_kind, first_number = settings.free, settings.free + settings.named
-    first_combination = settings.tokens - settings.combinations
-    nothing = settings.words - 3
     first_shape = settings.most + 1 + settings.sizes * settings.colours
-    m_BSW[:, first_kind : first_kind + settings.shapes, settings.most + 1 : first_shape] = colours_BYw
-    m_BSW[:, first_kind + settings.shapes : first_number, first_shape:nothing] = shapes_BXw
-    m_BSW[:, first_kind:first_number, nothing] = numbers_BKN[:, :-1, 0]
-    m_BSW[:, first_number:first_combination, : settings.most + 1] = numbers_BKN
-    there_Bc = 1 - (1 - there_BYXZ).prod(dim=-1).flatten(1)
-    m_BSW[:, first_combination:, nothing + 1 :] = torch.stack([there_Bc, 1 - there_Bc], dim=-1)
+    m_BSW[:, first_kind : first_kind + settings.shapes, settings.most + 1 : first_shape] = there_BYXZ.transpose(
+        2, 3
+    ).flatten(2)
+    m_BSW[:, first_kind + settings.shapes : first_number, first_shape:-1] = there_BYXZ.permute(0, 2, 3, 1).flatten(2)
+    m_BSW[:, first_kind:first_number, -1] = numbers_BKN[:, :-1, 0]
+    m_BSW[:, first_number:, : settings.most + 1] = numbers_BKN
     return m_BSW
 
 

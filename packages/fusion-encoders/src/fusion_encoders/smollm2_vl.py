@@ -1,4 +1,4 @@
-"""SmolLM2 with eyes: the frozen cells of EfficientNet-Lite0 become 61 tokens of the chat prompt, before the question.
+"""SmolLM2 with eyes: the frozen cells of EfficientNet-Lite0 become 29 tokens of the chat prompt, before the question.
 
 The construction is LLaVA's (Liu et al., «Visual Instruction Tuning», NeurIPS 2023): image encoder and language model stay as they
 are, and what is between them is trained. ``fusion backbone build smollm2-vl`` trains it; from then on it is

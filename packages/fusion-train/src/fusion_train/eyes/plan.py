@@ -47,11 +47,11 @@ class EyesPlan:
         seed: of weights, images and order.
     """
 
-    images: int = 8000
-    reading: Course = Course(700, 64, 1e-3, 50, 0.05, 50)
-    speaking: Course = Course(550, 4, 1e-2, 10, 0.0, 10)
-    taught: tuple[str, ...] = ("count", "colour", "shape", "existence")
+    images: int = 10000
+    reading: Course = Course(900, 64, 1e-3, 50, 0.05, 50)
+    speaking: Course = Course(1500, 4, 1e-2, 10, 0.0, 50)
+    taught: tuple[str, ...] = ("count", "colour", "shape")
     wording: float = 0.2
     exam_images: int = 300
-    exam_first: int = 2000
+    exam_first: int = 2300
     seed: int = 0

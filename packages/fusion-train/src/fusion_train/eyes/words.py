@@ -10,8 +10,8 @@ from fusion_core.backbone import Backbone
 from fusion_encoders.image_projector import ImageProjector
 from torch import Tensor
 
-from fusion_train.visual_questions.ask import NUMBERS, YES_NO, plural
-from fusion_train.visual_questions.scene import COLOURS, COMBOS, SHAPES, SIZES
+from fusion_train.visual_questions.ask import NUMBERS, plural
+from fusion_train.visual_questions.scene import COLOURS, SHAPES, SIZES
 
 THINGS = " objects"
 
@@ -23,12 +23,10 @@ def begin_with_words(projector: ImageProjector, backbone: Backbone) -> None:
         [
             *(_sum(backbone, f" {kind}") for kind in (*SHAPES, *COLOURS)),
             *_numbered(backbone),
-            *(_sum(backbone, f" {colour}", f" {shape}") for shape, colour in COMBOS),
         ]
     )
     told = [*NUMBERS, *COLOURS * len(SIZES), *SHAPES * len(SIZES)]
     projector.words_WD[: len(told)] = torch.stack([_sum(backbone, word) for word in told])
-    projector.words_WD[-len(YES_NO) :] = torch.stack([_sum(backbone, word) for word in YES_NO])
 
 
 def _numbered(backbone: Backbone) -> list[Tensor]:
