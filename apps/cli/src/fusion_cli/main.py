@@ -8,6 +8,7 @@ import traceback
 from typing import Annotated
 
 import typer
+from fusion_core.allocation import keep_freed_memory
 
 from fusion_cli import (
     align,
@@ -77,6 +78,7 @@ app.add_typer(bench.app, name="bench")
 
 def run() -> None:
     """Run the command line; errors that a user can mend end with one sentence and their exit code."""
+    keep_freed_memory()
     try:
         app()
     except KeyboardInterrupt:

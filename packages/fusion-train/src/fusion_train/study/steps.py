@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from fusion_core.allocation import keep_freed_memory
 from fusion_core.errors import FusionError, GateFailedError, MissingAssetError
 from fusion_core.files import write_atomic
 from fusion_encoders.registry import load_encoder
@@ -71,6 +72,7 @@ def carry_out(bench: Bench, run: PlannedRun) -> None:
         FusionError: it cannot be done.
     """
     torch.set_num_threads(bench.study.threads)
+    keep_freed_memory()
     folder = bench.folder(run)
     if not (folder / (SANITY_FILE if run.stage == "sanity" else RUN_CARD)).is_file():
         TRAINERS[run.stage](bench, run)
