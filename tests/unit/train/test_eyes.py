@@ -19,7 +19,7 @@ from fusion_train.eyes.answers import AnswerReader
 from fusion_train.eyes.cells import SceneCells
 from fusion_train.eyes.exam import Examiner
 from fusion_train.eyes.plan import Course, EyesPlan
-from fusion_train.eyes.reading import ReadingCourse, among_shown, pairs_shown, surprises, truth
+from fusion_train.eyes.reading import ReadingCourse, surprises, truth
 from fusion_train.eyes.speaking import SpeakingCourse
 from fusion_train.eyes.training import CourseTraining
 from fusion_train.eyes.words import begin_with_words
@@ -144,25 +144,6 @@ def test_a_right_reader_is_not_surprised_and_one_that_takes_colours_for_others_i
     assert float(wrong["places"]) < 1e-3
     assert float(wrong["attributes"]) > 10
     assert float(wrong["numbers"]) > 1
-
-
-def test_a_pair_that_training_never_shows_is_not_learned_to_be_impossible():
-    shown = truth(
-        [scene_of(SceneObject("circle", "red", "small", 0.5, 0.5), SceneObject("cross", "blue", "large", 0.9, 0.1))]
-    )
-    pairs_YX = pairs_shown(shown)
-    assert {(SHAPES[y], COLOURS[x]) for y, x in pairs_YX.nonzero().tolist()} == {("circle", "red"), ("cross", "blue")}
-    shapes_BCY, colours_BCX = (torch.zeros(1, 49, len(names), requires_grad=True) for names in (SHAPES, COLOURS))
-    logits = Logits(60 * (2 * shown.occupied_BC - 1), shapes_BCY, colours_BCX, torch.zeros(1, 49, len(SIZES)))
-    seen = among_shown(logits, shown, pairs_YX)
-    surprises(seen, shown, SETTINGS)["attributes"].backward()
-    assert (
-        not shapes_BCY.grad.any()
-    )  # a red thing can only be a circle, so nothing is learned of its shape from its colour
-    assert not colours_BCX.grad.any()
-    assert torch.equal(seen.shapes_BCY[shown.occupied_BC == 0], shapes_BCY[shown.occupied_BC == 0])
-    everything = among_shown(logits, shown, torch.ones_like(pairs_YX))
-    assert torch.equal(everything.colours_BCX, colours_BCX)
 
 
 def test_tokens_tell_of_each_kind_in_the_words_of_questions_and_answers(backbone):

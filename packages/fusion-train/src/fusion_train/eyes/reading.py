@@ -1,12 +1,12 @@
 """The first course: from cells to what they hold, taught by what the scenes are known to show; no language model takes part.
 
-Shapes: B images, C cells, A width of the cells, Y shapes, X colours, K kinds, N numbers.
+Shapes: B images, C cells, A width of the cells, K kinds, N numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ _EMPTY = -100  # a cell without an object has no colour
 _NUMBERS = 0.3
 """Weight of the numbers' surprise, which makes two neighbours agree which of them holds an object."""
 _LEAST = 1e-6
-_RULED_OUT = -1e4
 
 
 @dataclass(frozen=True)
@@ -64,29 +63,6 @@ def truth(scenes: Sequence[VisualScene]) -> Truth:
     return Truth(occupied_BC, shapes_BC, colours_BC, sizes_BC, numbers_BK)
 
 
-def pairs_shown(known: Truth) -> Tensor:
-    """Return which shapes are shown in which colours, true where one is, p_YX."""
-    objects_BC = known.occupied_BC > 0
-    pairs_YX = torch.zeros(len(SHAPES), len(COLOURS), dtype=torch.bool)
-    pairs_YX[known.shapes_BC[objects_BC], known.colours_BC[objects_BC]] = True
-    return pairs_YX
-
-
-def among_shown(logits: Logits, known: Truth, pairs_YX: Tensor) -> Logits:
-    """Return logits in which an object's colour competes only with colours that its shape is shown in, and its shape likewise.
-
-    A pair that training never shows is so never learned to be impossible.
-    """
-    empty_BC1 = known.shapes_BC[..., None] < 0
-    colours_BCX = empty_BC1 | pairs_YX[known.shapes_BC.clamp_min(0)]
-    shapes_BCY = empty_BC1 | pairs_YX.T[known.colours_BC.clamp_min(0)]
-    return replace(
-        logits,
-        shapes_BCY=logits.shapes_BCY.masked_fill(~shapes_BCY, _RULED_OUT),
-        colours_BCX=logits.colours_BCX.masked_fill(~colours_BCX, _RULED_OUT),
-    )
-
-
 def surprises(logits: Logits, known: Truth, settings: ImageProjectorSettings) -> dict[str, Tensor]:
     """Return how far readings are from the truth, in nats: of an object's place and attributes, and of an image's numbers."""
     places = functional.binary_cross_entropy_with_logits(logits.occupied_BC, known.occupied_BC, reduction="none")
@@ -122,7 +98,6 @@ class ReadingCourse:
         self.cells = cells
         self.plan = plan
         self.scenes = [example("train", plan.seed, index)[0] for index in range(plan.images)]
-        self.pairs_YX = pairs_shown(truth(self.scenes))
 
     def begin(self) -> None:
         """Set the statistics of the cells."""
@@ -137,6 +112,5 @@ class ReadingCourse:
         with torch.random.fork_rng(devices=[]):  # what is dropped follows from the step's number too
             torch.manual_seed(int(generator.integers(2**62)))
             logits = self.reader(self.cells.read(scenes))
-        known = truth(scenes)
-        found = surprises(among_shown(logits, known, self.pairs_YX), known, self.settings)
+        found = surprises(logits, truth(scenes), self.settings)
         return {"total": found["places"] + found["attributes"] + _NUMBERS * found["numbers"], **found}
