@@ -77,16 +77,3 @@ def test_what_is_dropped_while_learning_is_kept_afterwards():
     assert not torch.equal(projector(x_BCA), projector(x_BCA))
     projector.eval()
     assert torch.equal(projector(x_BCA), projector(x_BCA))
-
-
-def test_a_combination_is_told_of_by_yes_and_no():
-    readings = random_readings()
-    told_S2 = tally(readings, SETTINGS)[0, -SETTINGS.combinations :, -2:]
-    there_YX = torch.ones(2, 3)
-    for y, x in product(range(2), range(3)):
-        here_CZ = (readings.occupied_BC[0] * readings.shapes_BCY[0, :, y] * readings.colours_BCX[0, :, x])[
-            :, None
-        ] * readings.sizes_BCZ[0]
-        there_YX[y, x] = 1 - (1 - here_CZ).prod()
-    torch.testing.assert_close(told_S2[:, 0], there_YX.flatten())
-    torch.testing.assert_close(told_S2.sum(dim=-1), torch.ones(SETTINGS.combinations))
