@@ -80,3 +80,24 @@ def test_one_run_that_cannot_be_measured_does_not_spoil_the_others(bench, monkey
         status,
         "Its clips are gone.",
     )
+
+
+def test_what_was_measured_before_the_weights_were_lost_stays_when_more_is_measured(bench, monkeypatch):
+    weights = {"rerank_weights.json": b"reranked", "scores/reranked.json": b"scored"}
+
+    def rerank(bench: Bench, runs: Sequence[PlannedRun]) -> None:
+        for run in runs:
+            for path, content in weights.items():
+                (bench.folder(run) / path).write_bytes(content)
+
+    monkeypatch.setitem(steps.MEASURES, "rerank", rerank)
+    run = bench.plan.runs[NAMES[0]]
+    steps.carry_out(bench, run)
+    steps._measure(bench, "rerank", [run])
+    for path in weights:  # the directory was lost, and trained anew to the same weights
+        (bench.folder(run) / path).unlink()
+    steps.carry_out(bench, run)
+    monkeypatch.setitem(steps.MEASURES, "retention", lambda bench, runs: None)
+    steps._measure(bench, "retention", [run])
+    assert kept_measures(bench, NAMES[0]) == {"retention", "rerank"}
+    assert {path: (bench.kept.folder(NAMES[0]) / path).read_bytes() for path in weights} == weights

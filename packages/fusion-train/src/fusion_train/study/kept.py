@@ -98,6 +98,18 @@ class KeptResults:
             shutil.rmtree(fresh, ignore_errors=True)
         return entry
 
+    def give_back(self, name: str, folder: Path) -> None:
+        """Copy what is kept of a run into its directory, where it is not there.
+
+        A directory that was trained anew, because its weights were gone, lacks what had been measured on it.
+        """
+        kept = self.folder(name)
+        for pattern in PATTERNS:
+            for path in sorted(kept.glob(pattern)):
+                place = folder / path.relative_to(kept)
+                if not place.exists():
+                    write_atomic(place, path.read_bytes())
+
     def mend(self) -> None:
         """Put right what a kill in the middle of keeping has left: a run that was being replaced comes back, halves go.
 

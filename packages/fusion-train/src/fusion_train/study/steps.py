@@ -78,7 +78,9 @@ def carry_out(bench: Bench, run: PlannedRun) -> None:
         TRAINERS[run.stage](bench, run)
     if bench.study.flops and run.stage in ("xe", "scst"):
         _count_flops(folder / RUN_CARD, run)
-    if bench.kept.find(run) is None or not _same_weights(folder, bench.kept.folder(run.name)):
+    if bench.kept.find(run) is not None and _same_weights(folder, bench.kept.folder(run.name)):
+        bench.kept.give_back(run.name, folder)
+    else:
         _keep(bench, run, {})
 
 
